@@ -1,0 +1,1 @@
+"""The edge: admission of events, and recommendations."""

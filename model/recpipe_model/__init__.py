@@ -1,0 +1,1 @@
+"""Everything learned: the online hybrid, its export, its server and its client."""

@@ -1,0 +1,1 @@
+"""Recommendations that react to the last click, as a Kubernetes resource."""
