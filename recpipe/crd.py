@@ -58,7 +58,7 @@ def custom_resource_definition() -> dict[str, Any]:
         "x-kubernetes-validations": [
             {
                 "rule": f"self.metadata.name.matches({NAME_PATTERN!r})",
-                "message": "metadata.name: use a-z, 0-9 and -, 40 characters at most; it names topics and keys",
+                "message": "metadata.name: use a-z, 0-9 and -, at most 40 characters: topics bear it",
             }
         ],
     }
@@ -82,7 +82,8 @@ def custom_resource_definition() -> dict[str, Any]:
                     "storage": True,
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": [
-                        {"name": name, "type": kind, "jsonPath": path} | ({"priority": priority} if priority else {})
+                        {"name": name, "type": kind, "jsonPath": path}
+                        | ({"priority": priority} if priority else {})
                         for name, kind, path, priority in columns
                     ],
                     "schema": {"openAPIV3Schema": schema},
@@ -109,12 +110,19 @@ def _structural(model: type[Section]) -> dict[str, Any]:
         if "$ref" in node:
             name = node["$ref"].rsplit("/", 1)[1]
             target = resolve(definitions[name])
-            return target | {key: value for key, value in node.items() if key == "description"} | _default_of(node, target)
+            return (
+                target
+                | {key: value for key, value in node.items() if key == "description"}
+                | _default_of(node, target)
+            )
         if "anyOf" in node:  # X | None: absent means None, so only X is left
             (kept,) = [option for option in node["anyOf"] if option.get("type") != "null"]
             return resolve(kept) | {key: value for key, value in node.items() if key == "description"}
         out = {key: value for key, value in node.items() if key not in {"title", "default"}}
-        for bound in ("Minimum", "Maximum"):  # OpenAPI v3.0: the exclusive bounds are booleans beside the bound
+        for bound in (
+            "Minimum",
+            "Maximum",
+        ):  # OpenAPI v3.0: the exclusive bounds are booleans beside the bound
             if (limit := out.pop(f"exclusive{bound}", None)) is not None:
                 out[bound.lower()], out[f"exclusive{bound}"] = limit, True
         if "properties" in node:

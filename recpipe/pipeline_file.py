@@ -37,7 +37,9 @@ def load_pipeline(path: Path) -> RecommenderPipeline:
     try:
         document = yaml.safe_load(path.read_text())
     except FileNotFoundError as error:
-        raise InvalidPipelineError(path, [Problem("file", "", "does not exist; see examples/ for one to copy")]) from error
+        raise InvalidPipelineError(
+            path, [Problem("file", "", "does not exist; see examples/ for one to copy")]
+        ) from error
     except yaml.YAMLError as error:
         raise InvalidPipelineError(path, [Problem("file", "", f"is not YAML: {error}")]) from error
     try:
@@ -54,7 +56,11 @@ def _problem(details: ErrorDetails) -> Problem:
         case "extra_forbidden":
             known = _fields_at(location[:-1])
             close = difflib.get_close_matches(str(location[-1]), known, n=1)
-            remedy = f"no such field; did you mean {close[0]}?" if close else f"no such field; there is {', '.join(known)}"
+            remedy = (
+                f"no such field; did you mean {close[0]}?"
+                if close
+                else f"no such field; there is {', '.join(known)}"
+            )
             return Problem(field, "", remedy)
         case "missing":
             return Problem(field, "", "is required")

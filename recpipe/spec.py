@@ -33,7 +33,11 @@ class Section(BaseModel):
     """One part of the spec: camelCase outside, unknown fields refused, rules between fields checked."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, use_attribute_docstrings=True
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
     )
     rules: ClassVar[tuple[Rule, ...]] = ()
 
@@ -51,7 +55,7 @@ class EventType(Section):
     weight: Annotated[float, Field(ge=-100, le=100)] = 1.0
     """Strength of the evidence; a click is 1, a negative weight is dislike."""
     weight_from: Annotated[str, Field(max_length=64)] | None = None
-    """Key of `additional_data` that holds the weight of each event, such as `rating`; `weight` where it is absent."""
+    """Key of `additional_data` that holds each event's weight, such as `rating`; else `weight` counts."""
 
 
 BUILT_IN_TYPES = {
@@ -140,7 +144,11 @@ class Features(Section):
 
     half_life: Duration = parse("6h")
     """Half-life of the activity score and of category interest."""
-    windows: Annotated[list[Duration], Field(min_length=1, max_length=4)] = [parse("1h"), parse("24h"), parse("168h")]
+    windows: Annotated[list[Duration], Field(min_length=1, max_length=4)] = [
+        parse("1h"),
+        parse("24h"),
+        parse("168h"),
+    ]
     """Sliding windows of the frequency counts."""
     history_length: Annotated[int, Field(ge=1, le=1_000)] = 50
     """Items remembered for each user, newest first."""
@@ -190,7 +198,7 @@ class Model(Section):
     retrain_schedule: Annotated[str, Field(max_length=64)] | None = None
     """Cron expression of full retraining from retained events."""
     test_rate: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of events tested before they are learned from; a learner that is behind tests less and says so."""
+    """Share of events tested before they are learned from; a learner that is behind tests fewer."""
     drift: Drift = Drift()
     storage: ModelStorage = ModelStorage()
 

@@ -1,0 +1,81 @@
+"""What the parts ask of a bus; adapters give it on Valkey Streams, Pulsar and others."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from recpipe.topics import Topic
+
+
+class BusUnavailableError(Exception):
+    """The broker could not be reached in time; nothing is known to be stored."""
+
+
+class BusFullError(Exception):
+    """A topic holds as much unread as it may; nothing was stored. Ask again later."""
+
+
+class Message(NamedTuple):
+    """What is sent: a key (its records stay in order) and an encoded record."""
+
+    key: str
+    value: bytes
+
+
+class Record(NamedTuple):
+    """What is received. `position` grows with every record of a partition and is stable across redelivery."""
+
+    topic: Topic
+    partition: int
+    position: str
+    key: str
+    value: bytes
+
+
+class Subscription(Protocol):
+    """One member's share of a group's partitions."""
+
+    async def receive(self, limit: int, wait: float) -> list[Record]:
+        """Up to `limit` records a partition, in order; waits at most `wait` seconds for the first.
+
+        After a restart the records that were received and not acknowledged come first.
+        """
+        ...
+
+    async def acknowledge(
+        self,
+        records: Sequence[Record],
+        outputs: Mapping[Topic, Sequence[Message]] | None = None,
+        tally: Mapping[str, int] | None = None,
+    ) -> None:
+        """Lets records go, once `outputs` are stored; adds to the pipeline's counts.
+
+        In one atomic step where the bus can (Valkey); else outputs first, so that a crash repeats
+        and never loses.
+        """
+        ...
+
+
+class Bus(Protocol):
+    """A broker connection."""
+
+    async def publish(
+        self, topic: Topic, messages: Sequence[Message], tally: Mapping[str, int] | None = None
+    ) -> None:
+        """Returns when all are stored; raises BusFullError or BusUnavailableError."""
+        ...
+
+    async def subscribe(
+        self, topics: Sequence[Topic], group: str, instance: int = 0, instances: int = 1
+    ) -> Subscription:
+        """Joins a group; instance i of n reads the partitions p with p % n == i of every topic."""
+        ...
+
+    async def backlog(self, topic: Topic, group: str) -> int:
+        """Records of a topic that the group has not acknowledged."""
+        ...
+
+    async def tally(self) -> dict[str, int]:
+        """The pipeline's counts so far, by name."""
+        ...
+
+    async def close(self) -> None: ...

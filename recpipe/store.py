@@ -1,0 +1,86 @@
+"""The store: live state in Valkey or Redis. This is the one place that knows its keys.
+
+Every key carries the pipeline, so that two pipelines never meet, and a hash tag around the user or
+item, so that a cluster shards by it.
+"""
+
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Names of everything a pipeline keeps in the store."""
+
+    pipeline: str
+
+    def state(self, user: str) -> str:
+        """UserState, see recpipe.state; written by features."""
+        return f"rp:{self.pipeline}:u:{{{user}}}"
+
+    def profile(self, user: str) -> str:
+        """JSON object of strings; written by the gateway."""
+        return f"rp:{self.pipeline}:p:{{{user}}}"
+
+    def item(self, item: str) -> str:
+        """JSON of recpipe.catalogue.Item; written by the gateway."""
+        return f"rp:{self.pipeline}:i:{{{item}}}"
+
+    def row(self, item: str) -> str:
+        """Live neighbour row, see recpipe.live; written by the learner."""
+        return f"rp:{self.pipeline}:n:{{{item}}}"
+
+    def seen(self, event: str) -> str:
+        """Deduplication marker: the position of the event that came first; written by clean."""
+        return f"rp:{self.pipeline}:d:{{{event}}}"
+
+    def bot(self, user: str) -> str:
+        """Rate and rhythm of a user; written by clean."""
+        return f"rp:{self.pipeline}:b:{{{user}}}"
+
+    @property
+    def live(self) -> str:
+        """The model's live inputs, see recpipe.live; written by the learner."""
+        return f"rp:{self.pipeline}:live"
+
+    @property
+    def vocabulary(self) -> str:
+        """Hash of item index to item id; written by the learner."""
+        return f"rp:{self.pipeline}:vocabulary"
+
+    @property
+    def popular(self) -> str:
+        """JSON list of [item id, score], best first; written by the learner."""
+        return f"rp:{self.pipeline}:popular"
+
+    @property
+    def learner(self) -> str:
+        """JSON of the learner's metrics (quality, lag, version); written by the learner."""
+        return f"rp:{self.pipeline}:learner"
+
+    @property
+    def tally(self) -> str:
+        """Hash of counts by stage and verdict; written with each acknowledgement."""
+        return f"rp:{self.pipeline}:tally"
+
+
+def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS, retries: int = 3) -> Redis:
+    """A client of the store (redis, rediss or unix URL): every call has a deadline and few retries."""
+    client: Redis = Redis.from_url(
+        url,
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=answer_seconds,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), retries),
+        retry_on_error=[RedisConnectionError, RedisTimeoutError],
+        health_check_interval=30,
+        protocol=3,
+    )
+    return client
