@@ -67,7 +67,7 @@ class Admission:
         """One event's JSON as the record for the bus; raises NotAdmittedError."""
         if len(data) > self._max_bytes:
             raise NotAdmittedError(
-                "too_large", f"the event has {len(data)} bytes; at most {self._max_bytes} are taken"
+                "too_large", f"the event has {len(data)} bytes, the limit is {self._max_bytes}"
             )
         try:
             event = self._decoder.decode(data)
@@ -78,7 +78,7 @@ class Admission:
             known = ", ".join(sorted(self._types))
             raise NotAdmittedError(
                 "unknown_event_type",
-                f"event_type {event.event_type!r} is not in the spec; send one of {known}",
+                f"event_type is {event.event_type!r}; this pipeline takes {known}",
             )
         item_id = event.item_id or reference.item_id
         return Event(

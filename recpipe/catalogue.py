@@ -7,6 +7,7 @@ import msgspec
 from recpipe import records
 
 Text = Annotated[str, msgspec.Meta(max_length=512)]
+Category = Annotated[str, msgspec.Meta(max_length=128)]
 
 
 class Item(msgspec.Struct, omit_defaults=True):
@@ -14,9 +15,7 @@ class Item(msgspec.Struct, omit_defaults=True):
 
     item_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
     title: Text = ""
-    categories: Annotated[
-        list[Annotated[str, msgspec.Meta(max_length=128)]], msgspec.Meta(max_length=32)
-    ] = []
+    categories: Annotated[list[Category], msgspec.Meta(max_length=32)] = []
     attributes: Annotated[dict[str, float | Text], msgspec.Meta(max_length=64)] = {}
 
     def record(self, timestamp: int, *, deleted: bool = False) -> records.Item:

@@ -14,7 +14,7 @@ from prometheus_client import start_http_server
 def run(
     main: Callable[[asyncio.Event], Awaitable[None]], *, part: str, metrics_port: int | None = None
 ) -> None:
-    """Runs one part until SIGTERM or SIGINT sets its stop event; metrics on loopback where a port is given."""
+    """Runs one part until SIGTERM or SIGINT sets its stop event; serves metrics where a port is given."""
     logging.basicConfig(
         level=os.environ.get("RECPIPE_LOG_LEVEL", "INFO"),
         format=f"%(asctime)s %(levelname)-7s {part} %(message)s",

@@ -67,13 +67,8 @@ class UserState(msgspec.Struct, array_like=True):
     def history(self) -> list[Touch]:
         """The remembered events, newest first."""
         touches, time = [], self.last // 1_000
-        for item, age, weight, kind in zip(
-            reversed(self.items),
-            reversed(self.ages),
-            reversed(self.weights),
-            reversed(self.kinds),
-            strict=True,
-        ):
+        columns = zip(self.items, self.ages, self.weights, self.kinds, strict=True)
+        for item, age, weight, kind in reversed(list(columns)):
             time -= age
             touches.append(Touch(item, time, weight / 100, self.types[kind]))
         return touches

@@ -21,8 +21,6 @@ from recpipe.topics import Topic
 
 _COMMIT = resources.files("recpipe.bus").joinpath("commit.lua").read_text()
 _CONSUMER = "member"  # one name: a partition has one reader, and a restart takes up its pending records
-    "member"  # one name: a partition has one reader at a time, and a restart takes up its pending records
-)
 _FULL_WAIT_SECONDS = 5.0
 _TRIM_SHARE = 0.1
 
