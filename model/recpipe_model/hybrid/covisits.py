@@ -1,0 +1,311 @@
+"""Which items are visited near which: sparse rows of co-visits, bounded per item."""
+
+from typing import ClassVar
+
+import numpy as np
+
+from recpipe.live import STRENGTHS, Row
+from recpipe_model.hybrid.arrays import Floats, Ints, State, grown, kernel
+from recpipe_model.hybrid.component import UNIT
+from recpipe_model.hybrid.query import Query, Rows
+
+_SHRINKAGE = np.float32(5)
+_NAMES = ("neighbours", "worth", "strengths", "sums", "used", "published")
+
+
+class CoVisits:
+    """Item-to-item evidence from four kinds of co-visit, kept together in one row an item.
+
+    When item j follows history items h at lag d = 1, 2, .. and gap seconds, row h gains an entry
+    j and row j an entry h, of event weight w times
+
+        covisit  .8^(d-1) for d <= 10, both ways
+        next     .8^(d-1) for d <= 10, only h -> j
+        soon     1 / (1 + gap / 120), both ways
+        visit    1, both ways (item-kNN)
+
+    A row holds at most `neighbours` entries; when it is full a new neighbour wears down the entry
+    of least worth and takes its place when nothing is left of it (Misra and Gries 1982), so that
+    lasting neighbours stay and passing ones make room. 24 bytes an entry, 28 an item.
+
+    An entry counts as the probability M[h, j] / (sum of the row + 5). Evidence of j is the mean
+    over the query's items k = 0, 1, .. of age t, weighted by the event and, with n = 1 / (1 +
+    t / 300): covisit and next by .8^k (n + .2), soon by n + .02, visit twice, by .95^k and by n.
+    """
+
+    names: ClassVar[tuple[str, ...]] = ("covisit", "next", "soon", "similar", "nearby")
+
+    def __init__(self, neighbours: int, window: int, rows: int, shortlist: int) -> None:
+        self._window = window
+        self._rows = rows
+        self._shortlist = shortlist
+        self.neighbours: Ints = np.zeros((1, neighbours), np.int32)
+        self.worth: Floats = np.zeros((1, neighbours), np.float32)
+        self.strengths: Floats = np.zeros((1, neighbours, STRENGTHS), np.float32)
+        self.sums: Floats = np.zeros((1, STRENGTHS), np.float32)
+        self.used: Ints = np.zeros(1, np.int32)
+        self.published: Floats = np.zeros(1, np.float32)
+        self._slot: Ints = np.zeros(1, np.int32)
+        self._found: Ints = np.zeros(rows * neighbours, np.int32)
+        self._mass: Floats = np.zeros(rows * neighbours, np.float32)
+
+    def grow(self, items: int) -> None:
+        for name in (*_NAMES, "_slot"):
+            setattr(self, name, grown(getattr(self, name), items))
+
+    def clear(self, item: int) -> None:
+        """Forgets the item's row."""
+        self.used[item] = 0
+        self.sums[item] = 0
+
+    def row(self, item: int) -> Row:
+        """The item's row as it is published, in evidence units."""
+        n = self.used[item]
+        strengths = self.strengths[item, :n] / ((self.sums[item] + _SHRINKAGE) * np.float32(UNIT))
+        return Row(item, self.neighbours[item, :n], strengths)
+
+    def publish(self, query: Query) -> Rows:
+        """The rows of the query's items as they are read back once published (in float16)."""
+        which = query.items[: self._rows]
+        rows = Rows(
+            which=np.where(which >= 0, np.arange(len(which), dtype=np.int32), np.int32(-1)),
+            neighbours=self.neighbours[which],
+            strengths=np.zeros((len(which), *self.strengths.shape[1:]), np.float32),
+            used=self.used[which],
+            scale=np.ones((len(which), STRENGTHS), np.float32),
+        )
+        for k, item in enumerate(which):
+            if item >= 0:
+                rows.strengths[k, : rows.used[k]] = self.row(item).strengths.astype(np.float16)
+        return rows
+
+    def propose(self, query: Query) -> Ints:
+        """[n] the neighbours of most evidence, at most `shortlist`."""
+        rows = query.rows or self._own(query)
+        if not len(rows.which):
+            return rows.which
+        factors = self._factors(query, rows)
+        count = _propose(
+            rows.neighbours,
+            rows.strengths,
+            rows.used,
+            rows.which,
+            factors,
+            self._slot,
+            self._found,
+            self._mass,
+        )
+        if count > self._shortlist:
+            _largest_first(self._found, self._mass, count, self._shortlist)
+        return self._found[: min(count, self._shortlist)]
+
+    def evidence(self, query: Query, candidates: Ints, out: Floats) -> None:
+        rows = query.rows or self._own(query)
+        if len(rows.which):
+            factors = self._factors(query, rows)
+            _evidence(
+                rows.neighbours, rows.strengths, rows.used, rows.which, factors, self._slot, candidates, out
+            )
+
+    def learn(self, item: int, query: Query, time: float, weight: float) -> None:
+        history = query.items[: self._window]
+        _learn(
+            self.neighbours,
+            self.worth,
+            self.strengths,
+            self.sums,
+            self.used,
+            item,
+            history,
+            query.ages,
+            np.float32(weight),
+        )
+
+    def state(self) -> State:
+        return {name: getattr(self, name) for name in _NAMES}
+
+    def restore(self, state: State) -> None:
+        for name in _NAMES:
+            setattr(self, name, state[name])
+        self._slot = np.zeros(len(self.used), np.int32)
+
+    def _own(self, query: Query) -> Rows:
+        which = query.items[: self._rows]
+        scale: Floats = np.float32(1) / ((self.sums[which] + _SHRINKAGE) * np.float32(UNIT))
+        return Rows(which, self.neighbours, self.strengths, self.used, scale)
+
+    def _factors(self, query: Query, rows: Rows) -> Floats:
+        """[names, R] what an entry's strength of each query item is multiplied by."""
+        n = len(rows.which)
+        near = 1 / (1 + query.ages[:n] / np.float32(300))
+        position = np.arange(n, dtype=np.float32)
+        attention = np.empty((len(self.names), n), np.float32)
+        attention[0] = attention[1] = np.float32(0.8) ** position * (near + np.float32(0.2))
+        attention[2] = near + np.float32(0.02)
+        attention[3] = np.float32(0.95) ** position
+        attention[4] = near + np.float32(0.001)
+        attention *= query.weights[:n]
+        attention /= attention.sum(axis=1, keepdims=True)
+        attention[:4] *= rows.scale.T
+        attention[4] *= rows.scale[:, 3]
+        return attention
+
+
+@kernel
+def _learn(
+    neighbours: Ints,
+    worth: Floats,
+    strengths: Floats,
+    sums: Floats,
+    used: Ints,
+    item: int,
+    history: Ints,
+    ages: Floats,
+    weight: np.float32,
+) -> None:
+    lag = weight
+    for k in range(len(history)):
+        h = history[k]
+        close = lag if k < 10 else np.float32(0)
+        soon = weight / (np.float32(1) + ages[k] / np.float32(120))
+        lag *= np.float32(0.8)
+        if h >= 0 and h != item:
+            _add(neighbours, worth, strengths, sums, used, h, item, close, close, soon, weight)
+            _add(neighbours, worth, strengths, sums, used, item, h, close, np.float32(0), soon, weight)
+
+
+@kernel
+def _add(
+    neighbours: Ints,
+    worth: Floats,
+    strengths: Floats,
+    sums: Floats,
+    used: Ints,
+    h: int,
+    j: int,
+    covisit: np.float32,
+    following: np.float32,
+    soon: np.float32,
+    visit: np.float32,
+) -> None:
+    """Adds to entry j of row h."""
+    sums[h, 0] += covisit
+    sums[h, 1] += following
+    sums[h, 2] += soon
+    sums[h, 3] += visit
+    value = covisit + following + soon + np.float32(0.1) * visit
+    at = -1
+    for e in range(used[h]):
+        if neighbours[h, e] == j:
+            at = e
+            break
+    if at < 0:
+        if used[h] < neighbours.shape[1]:
+            at = used[h]
+            used[h] += 1
+        else:
+            at = 0
+            for e in range(1, used[h]):
+                if worth[h, e] < worth[h, at]:
+                    at = e
+            worth[h, at] -= value
+            if worth[h, at] > 0:
+                return
+        neighbours[h, at] = j
+        worth[h, at] = 0
+        strengths[h, at] = 0
+    worth[h, at] += value
+    strengths[h, at, 0] += covisit
+    strengths[h, at, 1] += following
+    strengths[h, at, 2] += soon
+    strengths[h, at, 3] += visit
+
+
+@kernel
+def _propose(
+    neighbours: Ints,
+    strengths: Floats,
+    used: Ints,
+    which: Ints,
+    factors: Floats,
+    slot: Ints,
+    found: Ints,
+    mass: Floats,
+) -> int:
+    """Collects every neighbour once with its summed evidence; returns how many there are."""
+    count = 0
+    for k in range(len(which)):
+        h = which[k]
+        if h < 0:
+            continue
+        for e in range(used[h]):
+            j = neighbours[h, e]
+            s = slot[j] - 1
+            if s < 0:
+                s = count
+                found[s] = j
+                mass[s] = 0
+                count += 1
+                slot[j] = count
+            x = strengths[h, e]
+            mass[s] += (
+                factors[0, k] * x[0] + factors[1, k] * x[1] + factors[2, k] * x[2] + factors[3, k] * x[3]
+            )
+    for s in range(count):
+        slot[found[s]] = 0
+    return count
+
+
+@kernel
+def _largest_first(found: Ints, mass: Floats, count: int, k: int) -> None:
+    """Moves the k of greatest mass to the front, in no order (quickselect, Hoare 1961)."""
+    low, high = 0, count - 1
+    while low < high:
+        pivot = mass[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while mass[i] > pivot:
+                i += 1
+            while mass[j] < pivot:
+                j -= 1
+            if i <= j:
+                mass[i], mass[j] = mass[j], mass[i]
+                found[i], found[j] = found[j], found[i]
+                i += 1
+                j -= 1
+        if k - 1 <= j:
+            high = j
+        elif k - 1 >= i:
+            low = i
+        else:
+            return
+
+
+@kernel
+def _evidence(
+    neighbours: Ints,
+    strengths: Floats,
+    used: Ints,
+    which: Ints,
+    factors: Floats,
+    slot: Ints,
+    candidates: Ints,
+    out: Floats,
+) -> None:
+    for s in range(len(candidates)):
+        slot[candidates[s]] = s + 1
+    for k in range(len(which)):
+        h = which[k]
+        if h < 0:
+            continue
+        for e in range(used[h]):
+            s = slot[neighbours[h, e]] - 1
+            if s >= 0:
+                x = strengths[h, e]
+                out[0, s] += factors[0, k] * x[0]
+                out[1, s] += factors[1, k] * x[1]
+                out[2, s] += factors[2, k] * x[2]
+                out[3, s] += factors[3, k] * x[3]
+                out[4, s] += factors[4, k] * x[3]
+    for s in range(len(candidates)):
+        slot[candidates[s]] = 0

@@ -1,0 +1,382 @@
+"""The online hybrid recommender."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from recpipe.live import Live, encode_live, encode_row
+from recpipe_model.hybrid import checkpoint
+from recpipe_model.hybrid.arrays import Floats, Ints, Mask, State, Stateful, grown
+from recpipe_model.hybrid.blend import Blend
+from recpipe_model.hybrid.component import Component
+from recpipe_model.hybrid.content import Content
+from recpipe_model.hybrid.covisits import CoVisits
+from recpipe_model.hybrid.embedding import Embedding
+from recpipe_model.hybrid.history import Histories
+from recpipe_model.hybrid.query import Query, Recommendation, Tested
+from recpipe_model.hybrid.repeats import Repeats
+from recpipe_model.hybrid.settings import Settings
+from recpipe_model.hybrid.trends import Trends
+from recpipe_model.hybrid.vocabulary import Vocabulary
+
+_DELETIONS = 1000
+
+
+class HybridModel:
+    """See the package's documentation for what it does and how it is used.
+
+    Args:
+        settings: hyperparameters.
+        seed: of everything random; equal seeds and events give equal models, bit for bit.
+    """
+
+    def __init__(self, settings: Settings = Settings(), seed: int = 0) -> None:  # noqa: B008 - frozen
+        s = self.settings = settings
+        self.seed = seed
+        self.vocabulary = Vocabulary()
+        self._alive: Ints = np.zeros(1, np.int32)
+        self._deleted: list[int] = []
+        self._touched: dict[int, None] = {}
+        self._histories = Histories(s.users, s.history)
+        self._covisits = CoVisits(s.neighbours, s.window, s.rows, s.shortlist)
+        self._trends = Trends(s.trend_half_life, s.popular, s.hot)
+        self._content = Content(s.tokens, s.token_buckets, s.numbers)
+        self._components: dict[str, Component] = {
+            "covisits": self._covisits,
+            "trends": self._trends,
+            "repeats": Repeats(),
+            "content": self._content,
+        }
+        self._names = tuple(name for component in self._components.values() for name in component.names)
+        self._blend = Blend(len(self._names), s.contexts, s.blend_rate)
+        self._embedding = Embedding(s.dimensions, s.embedded, s.embedding_rate, seed)
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Names of what is blended, as in `Recommendation.shares`."""
+        return (*self._names, "sequence")
+
+    # --- the catalogue
+
+    def put_item(
+        self,
+        item_id: str,
+        *,
+        categories: Sequence[str] = (),
+        attributes: Mapping[str, str | float] | None = None,
+        title: str = "",
+        time: float,
+    ) -> None:
+        """Makes an item known, or its metadata new; it can be recommended at once.
+
+        Args:
+            item_id: not empty.
+            categories: its categories, the most telling first.
+            attributes: text is compared for equality, numbers by distance.
+            title: its words are compared.
+            time: seconds since the epoch.
+        """
+        item = self._index(item_id, time)
+        self._content.describe(item, categories, attributes or {}, title)
+        if not self._alive[item]:
+            self._alive[item] = 1
+            self._deleted.remove(item)
+
+    def delete_item(self, item_id: str) -> None:
+        """Forgets the item and recommends it no more, until it is put again; unknown ids are ignored."""
+        item = self.vocabulary.find(item_id)
+        if item < 0 or not self._alive[item]:
+            return
+        self._alive[item] = 0
+        self._deleted.append(item)
+        self._covisits.clear(item)
+        self._trends.clear(item)
+        self._content.clear(item)
+        self._touched[item] = None
+
+    # --- asking
+
+    def query_of(self, user_id: str, now: float, context: tuple[str, ...] = ()) -> Query:
+        """The user's recent items as this model remembers them, at `now` seconds since the epoch."""
+        return replace(self._histories.query(user_id, now, self.settings.recent), context=context)
+
+    def query(
+        self,
+        items: Sequence[str],
+        ages: Sequence[float],
+        weights: Sequence[float],
+        context: tuple[str, ...] = (),
+    ) -> Query:
+        """A query of named items, newest first.
+
+        Raises:
+            ValueError: when the lengths differ, an age is negative, or a weight is not positive.
+        """
+        if not len(items) == len(ages) == len(weights):
+            raise ValueError(
+                f"query of {len(items)} items has {len(ages)} ages and {len(weights)} weights: give one each"
+            )
+        for name, values, good in (
+            ("age", ages, min(ages, default=0) >= 0),
+            ("weight", weights, min(weights, default=1) > 0),
+        ):
+            if not (good and np.isfinite(values).all()):
+                raise ValueError(f"query has {name} {min(values)!r}: ages are >= 0, weights > 0, both finite")
+        n = self.settings.recent
+        indices = np.array([self.vocabulary.find(item) for item in items[:n]], np.int32)
+        return Query(indices, np.array(ages[:n], np.float32), np.array(weights[:n], np.float32), context)
+
+    def seen(self, user_id: str) -> Ints:
+        """[n] indices of every item kept of the user's history, to exclude."""
+        return self._histories.items(user_id)
+
+    def indices(self, item_ids: Iterable[str]) -> Ints:
+        """Indices of the ids that are known."""
+        found = (self.vocabulary.find(item) for item in item_ids)
+        return np.array([item for item in found if item >= 0], np.int32)
+
+    def recommend(self, query: Query, k: int, exclude: Ints | None = None) -> Recommendation:
+        """The k best items: what an exported graph computes from the same rows and live blob."""
+        query = replace(query, rows=self._covisits.publish(query))
+        candidates = self._candidates(query)
+        candidates = candidates[self._allowed(candidates, exclude)]
+        features, weights, embedded = self._parts(query, candidates)
+        scores = weights @ features + embedded
+        best = np.argsort(-scores, kind="stable")[:k]
+        shares = np.vstack([weights[:, None] * features, embedded])[:, best].T
+        names = tuple(self.vocabulary[item] for item in candidates[best])
+        return Recommendation(names, scores[best], shares, self.components)
+
+    def popular(self, k: int) -> list[str]:
+        """The k most popular items, best first (at most the settings' `popular`)."""
+        top = self._trends.popular()
+        return [self.vocabulary[item] for item in top[self._alive[top] > 0][:k]]
+
+    # --- learning
+
+    def test(self, query: Query, item_id: str, exclude: Ints | None = None) -> Tested:
+        """Where the item of an event would have been ranked, before learning from the event."""
+        item = self.vocabulary.find(item_id)
+        if item < 0 or not self._alive[item]:
+            return Tested(None, None)
+        candidates = self._candidates(query)
+        candidates = candidates[self._allowed(candidates, exclude)]
+        features, weights, embedded = self._parts(query, candidates)
+        top = self._trends.popular()
+        top = top[self._allowed(top, exclude)]
+        return Tested(
+            _rank(candidates, weights @ features + embedded, item), _rank(top, self._trends.count[top], item)
+        )
+
+    def learn(
+        self,
+        user_id: str,
+        item_id: str,
+        time: float,
+        weight: float = 1.0,
+        *,
+        context: tuple[str, ...] = (),
+        negatives: Sequence[str] = (),
+    ) -> None:
+        """Learns that the user chose the item.
+
+        Args:
+            user_id: whose history the item joins.
+            item_id: becomes known when it is not.
+            time: seconds since the epoch.
+            weight: of the event, an explicit rating or its type's.
+            context: `key=value` pairs.
+            negatives: items shown and passed over.
+
+        Raises:
+            ValueError: when the weight is not positive or a number is not finite.
+        """
+        if not (np.isfinite(weight) and weight > 0):
+            raise ValueError(f"weight is {weight!r}: give a positive, finite number")
+        if not np.isfinite(time):
+            raise ValueError(f"time is {time!r}: give seconds since the epoch")
+        item = self._index(item_id, time)
+        query = self.query_of(user_id, time, context)
+        self._blend.meet(context)
+        first = np.array([item], np.int32)
+        candidates = _distinct(first, self._candidates(query), self.indices(negatives))
+        features, weights, embedded = self._parts(query, candidates)
+        scores = weights @ features + embedded
+        scores -= scores.max()
+        np.exp(scores, out=scores)
+        residual = scores / -scores.sum()
+        residual[0] += 1
+        self._blend.learn(self._blend.buckets(query), features, residual)
+        self._embedding.learn(query, self._embedding.encode(query), candidates, residual)
+        for component in self._components.values():
+            component.learn(item, query, time, weight)
+        self._histories.add(user_id, item, time, weight)
+        self._touched |= dict.fromkeys(query.items.tolist())
+        self._touched[item] = None
+
+    # --- publishing
+
+    def touched(self) -> list[str]:
+        """Ids of the items whose rows changed since the last call."""
+        names = [self.vocabulary[item] for item in self._touched]
+        self._touched.clear()
+        return names
+
+    def row(self, item_id: str) -> bytes:
+        """The item's neighbour row as a blob, "" when the item is unknown."""
+        item = self.vocabulary.find(item_id)
+        return b"" if item < 0 else encode_row(self._covisits.row(item))
+
+    def live(self, since: int | None = None) -> bytes:
+        """The live state as a blob.
+
+        Args:
+            since: size of the vocabulary of the oldest export still served: items from there on
+                are named in the blob (the newest `announced` of them); None announces none.
+        """
+        count = len(self.vocabulary)
+        first = count if since is None else max(since, count - self.settings.announced)
+        new = np.arange(first, count, dtype=np.int32)
+        hot = np.unique(self._trends.hot[self._trends.hot >= 0])
+        return encode_live(
+            Live(
+                time=float(self._trends.totals[2]),
+                event=int(self._trends.totals[3]),
+                weights=self._blend.weights,
+                totals=self._trends.totals[:2].astype(np.float32),
+                popular=self._trends.popular(),
+                deleted=np.array(self._deleted[-_DELETIONS:], np.int32),
+                hot=hot,
+                hot_statistics=self._trends.statistics(hot),
+                first=first,
+                names=tuple(self.vocabulary.names(first)),
+                new_statistics=self._trends.statistics(new),
+                new_tokens=self._content.tokens[first:count],
+                new_numbers=self._content.numbers[first:count],
+            )
+        )
+
+    def export_tables(self) -> tuple[list[str], State]:
+        """The vocabulary in order of index, and the arrays that a graph needs to score as this model does."""
+        count = len(self.vocabulary)
+        items = np.arange(count, dtype=np.int32)
+        rows = self._covisits
+        return self.vocabulary.names(), {
+            "alive": self._alive[:count],
+            "neighbours": rows.neighbours[:count],
+            "used": rows.used[:count],
+            "strengths": (
+                rows.strengths[:count] / ((rows.sums[:count, None] + np.float32(5)) * np.float32(5e-5))
+            ).astype(np.float16),
+            "statistics": self._trends.statistics(items),
+            "time": self._trends.totals[2],
+            "event": self._trends.totals[3],
+            "tokens": self._content.tokens[:count],
+            "rarity": self._content.rarity(),
+            "numbers": self._content.numbers[:count],
+            "deviations": self._content.deviations(),
+            "source": self._embedding.source[:count],
+            "target": self._embedding.target[:count],
+            "weights": self._blend.weights,
+        }
+
+    # --- checkpoints
+
+    def state(self) -> State:
+        """Everything learned, as arrays; a model restored from it goes on bit for bit."""
+        parts: dict[str, Stateful] = {
+            **self._components,
+            "vocabulary": self.vocabulary,
+            "histories": self._histories,
+        }
+        parts |= {"blend": self._blend, "embedding": self._embedding}
+        state = {f"{part}.{name}": array for part, it in parts.items() for name, array in it.state().items()}
+        return state | {
+            "model.alive": self._alive,
+            "model.deleted": np.array(self._deleted, np.int32),
+            "model.touched": np.array(list(self._touched), np.int32),
+        }
+
+    def restore(self, state: State) -> None:
+        """Takes over what `state` gave, of a model of the same settings and seed."""
+        parts: dict[str, Stateful] = {
+            **self._components,
+            "vocabulary": self.vocabulary,
+            "histories": self._histories,
+        }
+        parts |= {"blend": self._blend, "embedding": self._embedding}
+        for part, it in parts.items():
+            it.restore({k.partition(".")[2]: v for k, v in state.items() if k.startswith(part + ".")})
+        self._alive = state["model.alive"]
+        self._deleted = state["model.deleted"].tolist()
+        self._touched = dict.fromkeys(state["model.touched"].tolist())
+
+    def save(self, path: Path) -> None:
+        """Writes a checkpoint file, whole or not at all."""
+        checkpoint.save(path, self.settings, self.seed, self.state())
+
+    @classmethod
+    def load(cls, path: Path) -> "HybridModel":
+        """The model of a checkpoint file.
+
+        Raises:
+            ValueError: when the file is not a checkpoint of this version.
+        """
+        settings, seed, state = checkpoint.load(path)
+        model = cls(settings, seed)
+        model.restore(state)
+        return model
+
+    # --- scoring
+
+    def _index(self, item_id: str, time: float) -> int:
+        known = len(self.vocabulary)
+        item = self.vocabulary.add(item_id)
+        if item == known:
+            for component in self._components.values():
+                component.grow(known + 1)
+            self._embedding.grow(known + 1)
+            self._alive = grown(self._alive, known + 1)
+            self._alive[item] = 1
+            self._trends.appear(item, time)
+        return item
+
+    def _candidates(self, query: Query) -> Ints:
+        count = len(self.vocabulary)
+        newest = np.arange(max(0, count - self.settings.fresh), count, dtype=np.int32)
+        return _distinct(
+            self._covisits.propose(query), query.items[query.items >= 0], self._trends.popular(), newest
+        )
+
+    def _allowed(self, items: Ints, exclude: Ints | None) -> Mask:
+        allowed: Mask = self._alive[items] > 0
+        if exclude is not None and len(exclude):
+            allowed &= ~np.isin(items, exclude)
+        return allowed
+
+    def _parts(self, query: Query, candidates: Ints) -> tuple[Floats, Floats, Floats]:
+        """Features [C, n], their weights [C], and what the embedding adds [n]."""
+        evidence = np.zeros((len(self._names), len(candidates)), np.float32)
+        row = 0
+        for component in self._components.values():
+            component.evidence(query, candidates, evidence[row : row + len(component.names)])
+            row += len(component.names)
+        weights = self._blend.weights[self._blend.buckets(query)].sum(axis=0)
+        embedded = self._embedding.scores(self._embedding.encode(query), candidates)
+        return self._blend.features(evidence), weights, embedded
+
+
+def _distinct(*lists: Ints) -> Ints:
+    """The lists' items in their order, each once."""
+    items = np.concatenate(lists)
+    _, first = np.unique(items, return_index=True)
+    first.sort()
+    return items[first]
+
+
+def _rank(items: Ints, scores: Floats, item: int) -> int | None:
+    """The item's rank by score, 1 the best; others of equal score come before it."""
+    at = np.flatnonzero(items == item)
+    return int((scores >= scores[at[0]]).sum()) if len(at) else None
