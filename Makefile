@@ -1,0 +1,52 @@
+# The two commands are `make run` and `make test`; the rest serves those who change the code.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CACHE ?= $(HOME)/.cache/recpipe
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format bench crds requirements clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+setup: $(VENV)/.installed ## Make the environment in .venv
+
+$(VENV)/.installed: requirements.txt pyproject.toml tools/python-venv
+	@tools/python-venv $(PYTHON) $(VENV)
+	@$(BIN)/python -m pip install --quiet 'uv>=0.8,<1'
+	@$(UV) -r requirements.txt
+	@$(UV) --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: setup ## Replay MovieLens through a whole pipeline and stay up (ONCE=1: end after it)
+	@$(BIN)/python tools/movielens.py $(CACHE)/movielens
+	@$(BIN)/recpipe run -f examples/movielens.yaml --home $(CACHE)/run/movielens --fresh \
+		--items $(CACHE)/movielens/items.ndjson --users $(CACHE)/movielens/users.ndjson \
+		--replay $(CACHE)/movielens/events.jsonl --show 196,22,405 $(if $(ONCE),--once)
+
+test: setup lint ## Everything that CI runs
+	@$(BIN)/pytest
+
+lint: setup ## Format, lint, types and layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup ## Format and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: setup ## Every benchmark, as tables
+	@for name in serving recommend freshness ingest state; do $(BIN)/recpipe bench $$name || exit 1; done
+
+crds: setup ## Generate crds/ from the spec
+	@$(BIN)/recpipe crd --output crds/recommenderpipelines.recpipe.dev.yaml
+
+requirements: setup ## Pin what pyproject.toml asks for
+	@$(BIN)/uv pip compile --quiet --extra dev --no-emit-index-url --no-header --output-file requirements.txt pyproject.toml
+
+clean: ## Remove the environment and what runs left here
+	rm -rf $(VENV) .recpipe build dist

