@@ -80,7 +80,7 @@ class LearnerProcess:
                 case schema if schema is IMPRESSION:
                     self._learner.show(IMPRESSION.decode(record.value))  # type: ignore[arg-type]
         rows.sort(key=lambda row: row["ingested_at"])
-        self._learner.learn(rows)  # type: ignore[arg-type]
+        self._learner.learn(rows, time.time())  # type: ignore[arg-type]
         LEARNED.inc(len(rows))
         for record in fresh:
             self._positions[_partition(record)] = record.position

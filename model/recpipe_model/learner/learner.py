@@ -1,6 +1,5 @@
 """What is learned from each record, with nothing of buses, stores or files in it."""
 
-import time
 from collections import OrderedDict
 from collections.abc import Iterable
 
@@ -48,8 +47,8 @@ class Learner:
     def show(self, impression: Impression) -> None:
         self._exposures.show(impression)
 
-    def learn(self, rows: Iterable[FeatureRow]) -> None:
-        """Learns from rows in their order; repeats of a row change nothing."""
+    def learn(self, rows: Iterable[FeatureRow], now: float) -> None:
+        """Learns from rows in their order, at `now` (seconds); repeats of a row change nothing."""
         ingested_at = 0
         for row in rows:
             if row["event_id"] in self._recent:
@@ -60,7 +59,7 @@ class Learner:
             self.learned += 1
             ingested_at = row["ingested_at"]
         if ingested_at:
-            self._lag = max(time.time() - ingested_at / 1_000, 0.0)
+            self._lag = max(now - ingested_at / 1_000, 0.0)
             self.pace.follow(self._lag)
 
     def _learn(self, row: FeatureRow) -> None:
