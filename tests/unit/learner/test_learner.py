@@ -3,17 +3,16 @@
 from typing import Any
 
 import pytest
+
+from recpipe.records import FeatureRow
+from recpipe.spec import Drift as DriftSpec
+from recpipe.spec import RecommenderPipeline
 from recpipe_model.learner import checkpoint
 from recpipe_model.learner.drift import Drift
 from recpipe_model.learner.exposures import Exposures
 from recpipe_model.learner.learner import Learner
 from recpipe_model.learner.pace import LAG_SECONDS, SLOWEST, Pace
 from recpipe_model.learner.prequential import Prequential
-
-from recpipe.records import FeatureRow
-from recpipe.spec import Drift as DriftSpec
-from recpipe.spec import RecommenderPipeline
-
 
 NOW = 1_764_000_000.0
 
