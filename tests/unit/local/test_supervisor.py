@@ -67,7 +67,7 @@ async def test_a_part_that_ends_while_starting_shows_the_end_of_its_log(home: Ho
         return False
 
     broken = part("broken", "raise SystemExit('no such model')", never)
-    with pytest.raises(SupervisorError, match="(?s)broken ended while starting.*no such model"):
+    with pytest.raises(SupervisorError, match=r"(?s)broken ended while starting.*no such model"):
         async with Supervisor(Plan([SLEEPER, broken], ENDPOINTS), home):
             pass
 
@@ -77,7 +77,7 @@ async def test_a_part_that_keeps_dying_is_given_up(home: Home, monkeypatch: pyte
     monkeypatch.setattr("recpipe.local.supervisor.LONGEST_PAUSE_SECONDS", 0.05)
     dying = part("dying", "raise SystemExit('again')")
     async with Supervisor(Plan([SLEEPER, dying], ENDPOINTS), home) as supervisor:
-        with pytest.raises(SupervisorError, match="(?s)dying ended 3 times.*again"):
+        with pytest.raises(SupervisorError, match=r"(?s)dying ended 3 times.*again"):
             await asyncio.wait_for(supervisor.watch(), 20)
 
 
