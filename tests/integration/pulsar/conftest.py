@@ -1,0 +1,92 @@
+"""A real Pulsar for the tests marked `pulsar`: one of this machine's, or the cluster that PULSAR_URL and
+PULSAR_ADMIN_URL name (there, tests that kill the broker are left out)."""
+
+import os
+import signal
+import subprocess
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from recpipe.pulsar import Admin
+from recpipe.spec import Pulsar
+
+ROOT = Path(__file__).parents[3]
+UP_SECONDS = 240
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "pulsar: needs Java 17, or an existing Pulsar cluster")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("pulsar")
+
+
+@dataclass
+class Broker:
+    """A broker that may be killed and started again, on the same ports and data."""
+
+    home: Path
+    settings: dict[str, str]
+
+    def up(self) -> None:
+        said = self._run("up")
+        self.settings = dict(line.removeprefix("export ").split("=", 1) for line in said.splitlines())
+
+    def kill(self) -> None:
+        os.kill(int(self.settings["PULSAR_PID"]), signal.SIGKILL)
+
+    def down(self) -> None:
+        self._run("down")
+
+    def _run(self, verb: str) -> str:
+        command = [str(ROOT / "tools" / "pulsar"), verb, "--home", str(self.home)]
+        return subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, text=True, timeout=UP_SECONDS
+        ).stdout
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker | None]:
+    """None where the tests run against an existing cluster."""
+    if "PULSAR_URL" in os.environ:
+        yield None
+        return
+    broker = Broker(tmp_path_factory.mktemp("pulsar"), {})
+    broker.up()
+    try:
+        yield broker
+    finally:
+        broker.down()
+
+
+@pytest.fixture(scope="session")
+def cluster(broker: Broker | None) -> Pulsar:
+    """Where the cluster is, and a namespace name that nothing else uses."""
+    settings = broker.settings if broker else os.environ
+    return Pulsar(
+        service_url=settings["PULSAR_URL"],
+        admin_url=settings["PULSAR_ADMIN_URL"],
+        tenant="public",
+        namespace=f"recpipe-{uuid.uuid4().hex[:8]}",
+    )
+
+
+@pytest.fixture
+async def admin(cluster: Pulsar) -> AsyncIterator[Admin]:
+    async with Admin(cluster.admin_url) as admin:
+        yield admin
+
+
+@pytest.fixture
+async def namespace(cluster: Pulsar, admin: Admin) -> str:
+    """The session's namespace, made where it is missing."""
+    if cluster.namespace not in await admin.namespaces.of(cluster.tenant):
+        await admin.namespaces.create(cluster.tenant, cluster.namespace)
+    return cluster.namespace
