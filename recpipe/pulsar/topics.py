@@ -1,7 +1,7 @@
 """Topics, their policies and their subscriptions."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -24,15 +24,15 @@ class Retention(msgspec.Struct, frozen=True, rename="camel"):
         return cls(-(-time // timedelta(minutes=1)))
 
 
-class Backlog(msgspec.Struct, frozen=True):
-    """What a subscription has not acknowledged."""
+class Progress(NamedTuple):
+    """How far a subscription has come."""
 
-    entries: int = msgspec.field(name="msgBacklog")
-    """Stored entries: a batch of records is one."""
-    size: int = msgspec.field(default=0, name="backlogSize")
-    """Bytes."""
-    unacknowledged: int = msgspec.field(default=0, name="unackedMessages")
-    """Records delivered and not acknowledged; counted for shared subscriptions only."""
+    entries: int
+    """Not acknowledged, as the broker counts: a batch of records is one, until all of it is acknowledged."""
+    records: int
+    """Not acknowledged, estimated from bytes, as the broker does not count them; exact where it is 0."""
+    members: int
+    """Consumers connected, counted for each partition."""
 
 
 class Topics:
@@ -96,9 +96,17 @@ class Topics:
         )
         return found
 
-    async def backlogs(self, topic: TopicName) -> dict[str, Backlog]:
+    async def progress(self, topic: TopicName) -> dict[str, Progress]:
         """By subscription."""
-        return msgspec.convert((await self.stats(topic))["subscriptions"], dict[str, Backlog])
+        stats = await self.stats(topic)
+        bytes_each = stats["bytesInCounter"] / max(stats["msgInCounter"], 1)
+        return {name: _progress(found, bytes_each) for name, found in stats["subscriptions"].items()}
+
+
+def _progress(stats: dict[str, Any], bytes_each: float) -> Progress:
+    entries = int(stats["msgBacklog"])
+    records = round(stats["backlogSize"] / bytes_each) if bytes_each else entries
+    return Progress(entries, max(entries, records) if entries else 0, len(stats["consumers"]))
 
 
 def _of(topic: TopicName) -> str:

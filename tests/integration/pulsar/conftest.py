@@ -5,17 +5,23 @@ import os
 import signal
 import subprocess
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from recpipe.pulsar import Admin
+from recpipe.bus.pulsar import PulsarBus
+from recpipe.pulsar import Admin, TopicName
+from recpipe.schema import ITEM, REJECTED
 from recpipe.spec import Pulsar
+from recpipe.store import Keys
+from recpipe.store import connect as connect_store
+from recpipe.topics import Topic
 
 ROOT = Path(__file__).parents[3]
 UP_SECONDS = 240
+Open = Callable[[], PulsarBus]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -90,3 +96,41 @@ async def namespace(cluster: Pulsar, admin: Admin) -> str:
     if cluster.namespace not in await admin.namespaces.of(cluster.tenant):
         await admin.namespaces.create(cluster.tenant, cluster.namespace)
     return cluster.namespace
+
+
+@pytest.fixture
+async def items(cluster: Pulsar, namespace: str, admin: Admin) -> Topic:
+    """A topic of three partitions, with a group that has been there from its beginning."""
+    return await made(admin, cluster, Topic(f"{uuid.uuid4().hex[:8]}-items", ITEM, 3, ("learner",)))
+
+
+@pytest.fixture
+async def rejected(cluster: Pulsar, namespace: str, admin: Admin) -> Topic:
+    return await made(admin, cluster, Topic(f"{uuid.uuid4().hex[:8]}-rejected", REJECTED, 2, ("audit",)))
+
+
+async def made(admin: Admin, cluster: Pulsar, topic: Topic) -> Topic:
+    name = TopicName(cluster.tenant, cluster.namespace, topic.name)
+    await admin.topics.create(name, topic.partitions)
+    for group in topic.groups:
+        await admin.topics.subscribe(name, group)
+    return topic
+
+
+@pytest.fixture
+async def open_bus(cluster: Pulsar, valkey_url: str) -> AsyncIterator[Open]:
+    """Makes buses that are closed at the end."""
+    buses = []
+
+    def opened() -> PulsarBus:
+        buses.append(PulsarBus(cluster, connect_store(valkey_url), Keys("t")))
+        return buses[-1]
+
+    yield opened
+    for bus in buses:
+        await bus.close()
+
+
+@pytest.fixture
+async def bus(open_bus: Open) -> PulsarBus:
+    return open_bus()
