@@ -46,8 +46,6 @@ class _Grant(msgspec.Struct):
 class ClientCredentialsFlow(httpx.Auth):
     """Asks the issuer for an access token, keeps it until shortly before its end, and renews it on a 401."""
 
-    requires_response_body = True
-
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
         self._token, self._until = "", 0.0
@@ -60,9 +58,9 @@ class ClientCredentialsFlow(httpx.Auth):
                 if client is None:
                     raise UnauthorizedError(_name(request), 0, "oauth2.json is gone from the credentials")
                 found = yield httpx.Request("GET", _discovery_url(client))
-                endpoint = _decoded(found, _Discovery).token_endpoint
+                endpoint = (await _decoded(found, _Discovery)).token_endpoint
                 granted = yield httpx.Request("POST", endpoint, data=_form(client))
-                grant = _decoded(granted, _Grant)
+                grant = await _decoded(granted, _Grant)
                 self._token = grant.access_token
                 self._until = time.monotonic() + grant.expires_in - _RENEW_BEFORE_SECONDS
             request.headers["Authorization"] = f"Bearer {self._token}"
@@ -86,13 +84,13 @@ def _form(client: ClientCredentials) -> dict[str, str]:
     return {name: value for name, value in form.items() if value}
 
 
-def _decoded(response: httpx.Response, kind: type[_Answer]) -> _Answer:
+async def _decoded(response: httpx.Response, kind: type[_Answer]) -> _Answer:
     if not response.is_success:
         raise UnauthorizedError(
             _name(response.request), response.status_code, "the issuer refuses the client"
         )
     try:
-        return msgspec.json.decode(response.content, type=kind)
+        return msgspec.json.decode(await response.aread(), type=kind)
     except msgspec.DecodeError as error:
         raise UnauthorizedError(_name(response.request), response.status_code, str(error)) from error
 

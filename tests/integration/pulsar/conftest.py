@@ -6,7 +6,7 @@ import signal
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -39,10 +39,11 @@ class Broker:
     """A broker that may be killed and started again, on the same ports and data."""
 
     home: Path
-    settings: dict[str, str]
+    options: tuple[str, ...] = ()
+    settings: dict[str, str] = field(default_factory=dict)
 
     def up(self) -> None:
-        said = self._run("up")
+        said = self._run("up", *self.options)
         self.settings = dict(line.removeprefix("export ").split("=", 1) for line in said.splitlines())
 
     def kill(self) -> None:
@@ -51,8 +52,8 @@ class Broker:
     def down(self) -> None:
         self._run("down")
 
-    def _run(self, verb: str) -> str:
-        command = [str(ROOT / "tools" / "pulsar"), verb, "--home", str(self.home)]
+    def _run(self, *arguments: str) -> str:
+        command = [str(ROOT / "tools" / "pulsar"), *arguments, "--home", str(self.home)]
         return subprocess.run(
             command, check=True, stdout=subprocess.PIPE, text=True, timeout=UP_SECONDS
         ).stdout
@@ -64,9 +65,18 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker | None]:
     if "PULSAR_URL" in os.environ:
         yield None
         return
-    broker = Broker(tmp_path_factory.mktemp("pulsar"), {})
-    broker.up()
+    yield from running(Broker(tmp_path_factory.mktemp("pulsar")))
+
+
+@pytest.fixture(scope="module")
+def secure_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker that asks for TLS and tokens."""
+    yield from running(Broker(tmp_path_factory.mktemp("secure"), ("--secure",)))
+
+
+def running(broker: Broker) -> Iterator[Broker]:
     try:
+        broker.up()
         yield broker
     finally:
         broker.down()
