@@ -1,0 +1,150 @@
+"""`python -m recpipe_model.server`: TensorFlow Serving's API on one machine, under TensorFlow Serving's flags."""
+
+import argparse
+import logging
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+
+def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
+    """Flags are named as tensorflow_model_server's where those exist; underscores and dashes are the same."""
+    parser = argparse.ArgumentParser(prog="python -m recpipe_model.server", description=__doc__)
+    model = parser.add_argument_group("models")
+    model.add_argument("--model-name", default="default", help="name of the only model")
+    model.add_argument("--model-base-path", type=_path, help="its directory, of integer version directories")
+    model.add_argument(
+        "--model-config-file",
+        type=_path,
+        help="a ModelServerConfig in text format, instead of the two above: several models, policies, labels",
+    )
+    model.add_argument(
+        "--file-system-poll-wait-seconds",
+        type=_at_least(float, 0),
+        default=1.0,
+        help="between looks for new versions; 0 looks once (default: %(default)s)",
+    )
+    model.add_argument(
+        "--max-num-load-retries",
+        type=_at_least(int, 0),
+        default=5,
+        help="for a version that fails to load (default: %(default)s)",
+    )
+    model.add_argument(
+        "--load-retry-interval-micros",
+        type=_at_least(int, 0),
+        default=60_000_000,
+        help="between those (default: %(default)s)",
+    )
+    model.add_argument(
+        "--allow-version-labels-for-unavailable-models",
+        action="store_true",
+        help="let a configuration reload put a new label on a version that has yet to load",
+    )
+    listen = parser.add_argument_group("listening")
+    listen.add_argument("--bind", default="127.0.0.1", help="address (default: %(default)s)")
+    listen.add_argument(
+        "--port", type=_port, default=8500, help="gRPC; 0 takes a free port (default: %(default)s)"
+    )
+    listen.add_argument("--rest-api-port", type=_port, help="REST; 0 takes a free port (default: no REST)")
+    listen.add_argument(
+        "--ready-file", type=_path, help="written once listening: JSON with the ports and the pid"
+    )
+    limits = parser.add_argument_group("limits")
+    limits.add_argument(
+        "--grpc-workers",
+        type=_at_least(int, 1),
+        default=2,
+        help="threads that run models for gRPC (default: %(default)s)",
+    )
+    limits.add_argument(
+        "--max-requests",
+        type=_at_least(int, 1),
+        default=512,
+        help="Predict requests running or waiting, above which one is refused (default: %(default)s)",
+    )
+    limits.add_argument(
+        "--grpc-channel-arguments",
+        type=_channel_arguments,
+        default=[],
+        help="such as grpc.max_connection_age_ms=2000, separated by commas",
+    )
+    limits.add_argument(
+        "--rest-api-num-threads",
+        type=_at_least(int, 1),
+        default=32,
+        help="REST connections, above which connections are refused (default: %(default)s)",
+    )
+    limits.add_argument(
+        "--rest-api-timeout-in-ms",
+        type=_at_least(int, 1),
+        default=30_000,
+        help="for a REST request to arrive (default: %(default)s)",
+    )
+    limits.add_argument(
+        "--tensorflow-intra-op-parallelism",
+        type=_at_least(int, 1),
+        default=1,
+        help="threads for one operation of a model (default: %(default)s)",
+    )
+    limits.add_argument(
+        "--drain-seconds",
+        type=_at_least(float, 0),
+        default=10.0,
+        help="after SIGTERM, for the requests in progress (default: %(default)s)",
+    )
+    flags = parser.parse_args([_dashed(argument) for argument in arguments])
+    if flags.model_base_path is None and flags.model_config_file is None:
+        parser.error("give --model-base-path or --model-config-file")
+    return flags
+
+
+def main() -> int:
+    flags = parse_flags(sys.argv[1:])
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    from .app import serve  # TensorFlow takes seconds to import, which --help need not wait for
+
+    return serve(flags)
+
+
+def _dashed(argument: str) -> str:
+    name, equals, value = argument.partition("=")
+    return name.replace("_", "-") + equals + value if name.startswith("--") else argument
+
+
+def _path(text: str) -> Path:
+    return Path(text).absolute()
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: give 0 to 65535")
+    return int(text)
+
+
+def _at_least(kind: Callable[[str], float], least: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from error
+        if not least <= value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is out of range: give {least} or more")
+        return value
+
+    return parse
+
+
+def _channel_arguments(text: str) -> list[tuple[str, int | str]]:
+    options: list[tuple[str, int | str]] = []
+    for item in filter(None, text.split(",")):
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise argparse.ArgumentTypeError(f"{item!r} is not of the form name=value")
+        options.append((name, int(value) if value.lstrip("-").isdigit() else value))
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
