@@ -123,6 +123,11 @@ class Bots(Section):
     """Events a user may send at once before the rate counts."""
     rhythm: bool = True
     """Watch for intervals too regular for a human."""
+    rhythm_types: Annotated[list[Annotated[str, Field(max_length=32)]], Field(max_length=32)] = [
+        "click",
+        "purchase",
+    ]
+    """Event types that a hand makes; only their rhythm is watched, for players and timers are regular."""
     anomalies: bool = True
     """Second line: an anomaly model over session features; adds to the score, never rejects alone."""
 
@@ -337,6 +342,15 @@ class PipelineSpec(Section):
     """Stop changing the cluster for this pipeline."""
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
     """What happens to topics, state and model versions when the resource is deleted."""
+
+    rules: ClassVar = (
+        Rule(
+            "self.cleaning.bots.rhythmTypes.all(t, t in ['click', 'scroll', 'hover', 'purchase'] "
+            "|| t in self.events.types)",
+            lambda s: set(s.cleaning.bots.rhythm_types) <= set(s.events.all_types()),
+            "cleaning.bots.rhythmTypes: name only built-in event types and those of events.types",
+        ),
+    )
 
 
 class Metadata(BaseModel):

@@ -46,6 +46,10 @@ class Keys:
         """Rate and rhythm of a user; written by clean."""
         return f"rp:{self.pipeline}:b:{{{user}}}"
 
+    def crowd(self, partition: int) -> str:
+        """What sessions of a partition's users are like; written by clean."""
+        return f"rp:{self.pipeline}:c:{{{partition}}}"
+
     @property
     def live(self) -> str:
         """The model's live inputs, see recpipe.live; written by the learner."""

@@ -1,1 +1,1 @@
-"""The edge: admission of events, and recommendations."""
+"""The edge of a pipeline: events in, recommendations out, over HTTP and WebSocket."""

@@ -22,13 +22,21 @@ class Message(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What is received. `position` grows with every record of a partition and is stable across redelivery."""
+    """What is received. `position` grows with every record of a partition and is stable across redelivery.
+
+    It is whole numbers joined by dashes, compared number by number.
+    """
 
     topic: Topic
     partition: int
     position: str
     key: str
     value: bytes
+
+    @property
+    def place(self) -> tuple[int, ...]:
+        """Partition and position as numbers: within a partition, what came later is greater."""
+        return self.partition, *map(int, self.position.split("-"))
 
 
 class Subscription(Protocol):

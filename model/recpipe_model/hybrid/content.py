@@ -33,6 +33,7 @@ class Content:
         self.frequency: Floats = np.zeros(buckets + 1, np.float32)  # the last counts described items
         self.numbers: Floats = np.full((1, numbers), np.nan, np.float32)
         self.moments: Doubles = np.zeros((3, numbers))  # count, sum, sum of squares
+        self._rarity = self.rarity()
         self._profile: Floats = np.zeros(buckets, np.float32)
 
     def grow(self, items: int) -> None:
@@ -51,6 +52,7 @@ class Content:
         tokens = list(buckets)[: self.tokens.shape[1]]
         self.tokens[item, : len(tokens)] = tokens
         self.frequency[[*tokens, -1]] += 1
+        self._rarity = self.rarity()
         for name, value in attributes.items():
             if isinstance(value, str):
                 continue
@@ -74,7 +76,7 @@ class Content:
 
     def rarity(self) -> Floats:
         """[buckets] inverse document frequency of each token."""
-        rarity: Floats = np.log1p(self.frequency[-1] / np.maximum(self.frequency[:-1], 1))
+        rarity: Floats = np.log1p(self.frequency[-1] / (self.frequency[:-1] + 1))
         return rarity
 
     def deviations(self) -> Floats:
@@ -87,7 +89,7 @@ class Content:
     def evidence(self, query: Query, candidates: Ints, out: Floats) -> None:
         _evidence(
             self.tokens,
-            self.frequency,
+            self._rarity,
             self.numbers,
             self.deviations(),
             query.items,
@@ -105,13 +107,14 @@ class Content:
     def restore(self, state: State) -> None:
         for name in _NAMES:
             setattr(self, name, state[name])
+        self._rarity = self.rarity()
         self._numeric = unpacked({name: state[f"numeric.{name}"] for name in ("bytes", "ends")})
 
 
 @kernel
 def _evidence(
     tokens: Ints,
-    frequency: Floats,
+    rarity: Floats,
     numbers: Floats,
     deviations: Floats,
     items: Ints,
@@ -119,7 +122,6 @@ def _evidence(
     candidates: Ints,
     out: Floats,
 ) -> None:
-    described = frequency[-1]
     decay = np.float32(1)
     total = np.float32(1e-6)
     mean = np.zeros(len(deviations), np.float32)
@@ -130,12 +132,12 @@ def _evidence(
             norm = np.float32(0)
             for t in tokens[h]:
                 if t >= 0:
-                    norm += np.log1p(described / frequency[t]) ** 2
+                    norm += rarity[t] * rarity[t]
             if norm > 0:
                 total += decay
                 for t in tokens[h]:
                     if t >= 0:
-                        profile[t] += decay * np.log1p(described / frequency[t]) / np.sqrt(norm)
+                        profile[t] += decay * rarity[t] / np.sqrt(norm)
             for i in range(len(deviations)):
                 if not np.isnan(numbers[h, i]):
                     mean[i] += decay * numbers[h, i]
@@ -147,9 +149,8 @@ def _evidence(
         dot = np.float32(0)
         for t in tokens[j]:
             if t >= 0:
-                rarity = np.log1p(described / frequency[t])
-                norm += rarity * rarity
-                dot += rarity * profile[t]
+                norm += rarity[t] * rarity[t]
+                dot += rarity[t] * profile[t]
         if norm > 0:
             out[0, s] = np.float32(1e3) * dot / (total * np.sqrt(norm))
         for i in range(len(deviations)):

@@ -64,33 +64,34 @@ class CoVisits:
         strengths = self.strengths[item, :n] / ((self.sums[item] + _SHRINKAGE) * np.float32(UNIT))
         return Row(item, self.neighbours[item, :n], strengths)
 
+    def read(self, query: Query) -> Rows:
+        """The rows of the query's items."""
+        which = query.items[: self._rows]
+        scale: Floats = np.float32(1) / ((self.sums[which] + _SHRINKAGE) * np.float32(UNIT))
+        return Rows(which, self.neighbours, self.strengths, self.used, _factors(query, scale))
+
     def publish(self, query: Query) -> Rows:
         """The rows of the query's items as they are read back once published (in float16)."""
         which = query.items[: self._rows]
-        rows = Rows(
-            which=np.where(which >= 0, np.arange(len(which), dtype=np.int32), np.int32(-1)),
-            neighbours=self.neighbours[which],
-            strengths=np.zeros((len(which), *self.strengths.shape[1:]), np.float32),
-            used=self.used[which],
-            scale=np.ones((len(which), STRENGTHS), np.float32),
-        )
+        strengths = np.zeros((len(which), *self.strengths.shape[1:]), np.float32)
         for k, item in enumerate(which):
             if item >= 0:
-                rows.strengths[k, : rows.used[k]] = self.row(item).strengths.astype(np.float16)
-        return rows
+                row = self.row(item).strengths.astype(np.float16)
+                strengths[k, : len(row)] = row
+        known = np.where(which >= 0, np.arange(len(which), dtype=np.int32), np.int32(-1))
+        factors = _factors(query, np.ones((len(which), STRENGTHS), np.float32))
+        return Rows(known, self.neighbours[which], strengths, self.used[which], factors)
 
-    def propose(self, query: Query) -> Ints:
+    def propose(self, rows: Rows) -> Ints:
         """[n] the neighbours of most evidence, at most `shortlist`."""
-        rows = query.rows or self._own(query)
         if not len(rows.which):
             return rows.which
-        factors = self._factors(query, rows)
         count = _propose(
             rows.neighbours,
             rows.strengths,
             rows.used,
             rows.which,
-            factors,
+            rows.factors,
             self._slot,
             self._found,
             self._mass,
@@ -100,11 +101,17 @@ class CoVisits:
         return self._found[: min(count, self._shortlist)]
 
     def evidence(self, query: Query, candidates: Ints, out: Floats) -> None:
-        rows = query.rows or self._own(query)
+        rows = query.rows or self.read(query)
         if len(rows.which):
-            factors = self._factors(query, rows)
             _evidence(
-                rows.neighbours, rows.strengths, rows.used, rows.which, factors, self._slot, candidates, out
+                rows.neighbours,
+                rows.strengths,
+                rows.used,
+                rows.which,
+                rows.factors,
+                self._slot,
+                candidates,
+                out,
             )
 
     def learn(self, item: int, query: Query, time: float, weight: float) -> None:
@@ -129,26 +136,31 @@ class CoVisits:
             setattr(self, name, state[name])
         self._slot = np.zeros(len(self.used), np.int32)
 
-    def _own(self, query: Query) -> Rows:
-        which = query.items[: self._rows]
-        scale: Floats = np.float32(1) / ((self.sums[which] + _SHRINKAGE) * np.float32(UNIT))
-        return Rows(which, self.neighbours, self.strengths, self.used, scale)
 
-    def _factors(self, query: Query, rows: Rows) -> Floats:
-        """[names, R] what an entry's strength of each query item is multiplied by."""
-        n = len(rows.which)
-        near = 1 / (1 + query.ages[:n] / np.float32(300))
-        position = np.arange(n, dtype=np.float32)
-        attention = np.empty((len(self.names), n), np.float32)
-        attention[0] = attention[1] = np.float32(0.8) ** position * (near + np.float32(0.2))
-        attention[2] = near + np.float32(0.02)
-        attention[3] = np.float32(0.95) ** position
-        attention[4] = near + np.float32(0.001)
-        attention *= query.weights[:n]
-        attention /= attention.sum(axis=1, keepdims=True)
-        attention[:4] *= rows.scale.T
-        attention[4] *= rows.scale[:, 3]
-        return attention
+def _factors(query: Query, scale: Floats) -> Floats:
+    """[C, R] attention to each row, on average 1, times the scale [R, STRENGTHS] of its strengths."""
+    n = len(scale)
+    attention = _attention(query.ages[:n], query.weights[:n])
+    attention[:STRENGTHS] *= scale.T
+    attention[STRENGTHS] *= scale[:, STRENGTHS - 1]
+    return attention
+
+
+@kernel
+def _attention(ages: Floats, weights: Floats) -> Floats:
+    attention = np.empty((5, len(ages)), np.float32)
+    fast = slow = np.float32(1)
+    for k in range(len(ages)):
+        near = np.float32(1) / (np.float32(1) + ages[k] / np.float32(300))
+        attention[0, k] = attention[1, k] = weights[k] * fast * (near + np.float32(0.2))
+        attention[2, k] = weights[k] * (near + np.float32(0.02))
+        attention[3, k] = weights[k] * slow
+        attention[4, k] = weights[k] * (near + np.float32(0.001))
+        fast *= np.float32(0.8)
+        slow *= np.float32(0.95)
+    for c in range(5):
+        attention[c] /= attention[c].sum()
+    return attention
 
 
 @kernel

@@ -30,7 +30,7 @@ class Embedding:
             setattr(self, name, grown(getattr(self, name), items))
         for item in range(int(self.known[0]), items):
             _begin(self._seed, item, self.target[item])
-            self.source_squares[item] = self.target_squares[item] = 0.1
+            self.source_squares[item] = self.target_squares[item] = 0.01
         self.known[0] = items
 
     def encode(self, query: Query) -> Floats:
@@ -69,7 +69,7 @@ def _begin(seed: int, item: int, vector: Floats) -> None:
     """Small random values that depend on the seed and the item alone."""
     np.random.seed((seed * 1_000_003 + item) & 0xFFFFFFFF)
     for i in range(len(vector)):
-        vector[i] = 0.1 * (np.random.random() - 0.5)
+        vector[i] = 0.3 * (np.random.random() - 0.5)
 
 
 @kernel

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from recpipe.live import Live, encode_live, encode_row
 from recpipe_model.hybrid import checkpoint
-from recpipe_model.hybrid.arrays import Floats, Ints, Mask, State, Stateful, grown
+from recpipe_model.hybrid.arrays import Floats, Ints, Mask, State, Stateful, grown, kernel
 from recpipe_model.hybrid.blend import Blend
 from recpipe_model.hybrid.component import Component
 from recpipe_model.hybrid.content import Content
@@ -22,6 +23,7 @@ from recpipe_model.hybrid.trends import Trends
 from recpipe_model.hybrid.vocabulary import Vocabulary
 
 _DELETIONS = 1000
+NONE = np.zeros(0, np.int32)
 
 
 class HybridModel:
@@ -37,6 +39,7 @@ class HybridModel:
         self.seed = seed
         self.vocabulary = Vocabulary()
         self._alive: Ints = np.zeros(1, np.int32)
+        self._slot: Ints = np.zeros(1, np.int32)
         self._deleted: list[int] = []
         self._touched: dict[int, None] = {}
         self._histories = Histories(s.users, s.history)
@@ -140,14 +143,13 @@ class HybridModel:
     def recommend(self, query: Query, k: int, exclude: Ints | None = None) -> Recommendation:
         """The k best items: what an exported graph computes from the same rows and live blob."""
         query = replace(query, rows=self._covisits.publish(query))
-        candidates = self._candidates(query)
-        candidates = candidates[self._allowed(candidates, exclude)]
-        features, weights, embedded = self._parts(query, candidates)
-        scores = weights @ features + embedded
-        best = np.argsort(-scores, kind="stable")[:k]
-        shares = np.vstack([weights[:, None] * features, embedded])[:, best].T
-        names = tuple(self.vocabulary[item] for item in candidates[best])
-        return Recommendation(names, scores[best], shares, self.components)
+        scored = self._score(query, NONE)
+        allowed = np.flatnonzero(self._allowed(scored.candidates, exclude))
+        best = allowed[np.argsort(-scored.scores[allowed], kind="stable")[:k]]
+        scores, candidates = scored.scores[best], scored.candidates[best]
+        shares = np.vstack([scored.weights[:, None] * scored.features, scored.sequence])[:, best].T
+        names = tuple(self.vocabulary[item] for item in candidates)
+        return Recommendation(names, scores, shares, self.components)
 
     def popular(self, k: int) -> list[str]:
         """The k most popular items, best first (at most the settings' `popular`)."""
@@ -158,17 +160,7 @@ class HybridModel:
 
     def test(self, query: Query, item_id: str, exclude: Ints | None = None) -> Tested:
         """Where the item of an event would have been ranked, before learning from the event."""
-        item = self.vocabulary.find(item_id)
-        if item < 0 or not self._alive[item]:
-            return Tested(None, None)
-        candidates = self._candidates(query)
-        candidates = candidates[self._allowed(candidates, exclude)]
-        features, weights, embedded = self._parts(query, candidates)
-        top = self._trends.popular()
-        top = top[self._allowed(top, exclude)]
-        return Tested(
-            _rank(candidates, weights @ features + embedded, item), _rank(top, self._trends.count[top], item)
-        )
+        return self._rank(self._score(query, NONE), self.vocabulary.find(item_id), exclude)
 
     def learn(
         self,
@@ -179,7 +171,8 @@ class HybridModel:
         *,
         context: tuple[str, ...] = (),
         negatives: Sequence[str] = (),
-    ) -> None:
+        test: bool = False,
+    ) -> Tested | None:
         """Learns that the user chose the item.
 
         Args:
@@ -197,24 +190,39 @@ class HybridModel:
             raise ValueError(f"weight is {weight!r}: give a positive, finite number")
         if not np.isfinite(time):
             raise ValueError(f"time is {time!r}: give seconds since the epoch")
-        item = self._index(item_id, time)
+        known = self.vocabulary.find(item_id)
         query = self.query_of(user_id, time, context)
+        tested = None
+        item = self._index(item_id, time)
         self._blend.meet(context)
-        first = np.array([item], np.int32)
-        candidates = _distinct(first, self._candidates(query), self.indices(negatives))
-        features, weights, embedded = self._parts(query, candidates)
-        scores = weights @ features + embedded
-        scores -= scores.max()
-        np.exp(scores, out=scores)
-        residual = scores / -scores.sum()
-        residual[0] += 1
-        self._blend.learn(self._blend.buckets(query), features, residual)
-        self._embedding.learn(query, self._embedding.encode(query), candidates, residual)
+        scored = self._score(query, self.indices(negatives))
+        if test:
+            tested = self._rank(scored, known, self.seen(user_id))
+        at = np.flatnonzero(scored.candidates == known)
+        if len(at):
+            residual = np.exp(scored.scores - scored.scores.max())
+            residual /= -residual.sum()
+            residual[at] += 1
+            self._blend.learn(scored.buckets, scored.features, residual)
+            self._embedding.learn(query, scored.user, scored.candidates, residual)
         for component in self._components.values():
             component.learn(item, query, time, weight)
         self._histories.add(user_id, item, time, weight)
         self._touched |= dict.fromkeys(query.items.tolist())
         self._touched[item] = None
+        return tested
+
+    def _rank(self, scored: "_Scored", item: int, exclude: Ints | None) -> Tested:
+        if item < 0 or not self._alive[item]:
+            return Tested(None, None)
+        at = np.flatnonzero(scored.candidates == item)
+        if not len(at):
+            return Tested(None, None)
+        better = scored.candidates[scored.scores >= scored.scores[at[0]]]
+        rank = self._allowed(better, exclude).sum()
+        top = self._trends.top[: self._trends.used[0]]
+        top = top[self._trends.count[top] >= self._trends.count[item]]
+        return Tested(int(rank), int(self._allowed(top, exclude).sum()))
 
     # --- publishing
 
@@ -310,6 +318,7 @@ class HybridModel:
         for part, it in parts.items():
             it.restore({k.partition(".")[2]: v for k, v in state.items() if k.startswith(part + ".")})
         self._alive = state["model.alive"]
+        self._slot = np.zeros_like(self._alive)
         self._deleted = state["model.deleted"].tolist()
         self._touched = dict.fromkeys(state["model.touched"].tolist())
 
@@ -339,16 +348,34 @@ class HybridModel:
                 component.grow(known + 1)
             self._embedding.grow(known + 1)
             self._alive = grown(self._alive, known + 1)
+            self._slot = grown(self._slot, known + 1)
             self._alive[item] = 1
             self._trends.appear(item, time)
         return item
 
-    def _candidates(self, query: Query) -> Ints:
+    def _score(self, query: Query, more: Ints) -> "_Scored":
+        """Scores the query's candidates: those given, then each component's."""
+        rows = query.rows or self._covisits.read(query)
+        query = replace(query, rows=rows)
         count = len(self.vocabulary)
         newest = np.arange(max(0, count - self.settings.fresh), count, dtype=np.int32)
-        return _distinct(
-            self._covisits.propose(query), query.items[query.items >= 0], self._trends.popular(), newest
+        candidates = self._distinct(
+            self._covisits.propose(rows), query.items, self._trends.top[: self._trends.used[0]], newest, more
         )
+        evidence = np.zeros((len(self._names), len(candidates)), np.float32)
+        row = 0
+        for component in self._components.values():
+            component.evidence(query, candidates, evidence[row : row + len(component.names)])
+            row += len(component.names)
+        features = self._blend.features(evidence)
+        buckets = self._blend.buckets(query)
+        weights = self._blend.weights[buckets].sum(axis=0)
+        user = self._embedding.encode(query)
+        sequence = self._embedding.scores(user, candidates)
+        return _Scored(candidates, features, buckets, weights, user, sequence, weights @ features + sequence)
+
+    def _distinct(self, *lists: Ints) -> Ints:
+        return _distinct(np.concatenate(lists), self._slot)
 
     def _allowed(self, items: Ints, exclude: Ints | None) -> Mask:
         allowed: Mask = self._alive[items] > 0
@@ -356,27 +383,27 @@ class HybridModel:
             allowed &= ~np.isin(items, exclude)
         return allowed
 
-    def _parts(self, query: Query, candidates: Ints) -> tuple[Floats, Floats, Floats]:
-        """Features [C, n], their weights [C], and what the embedding adds [n]."""
-        evidence = np.zeros((len(self._names), len(candidates)), np.float32)
-        row = 0
-        for component in self._components.values():
-            component.evidence(query, candidates, evidence[row : row + len(component.names)])
-            row += len(component.names)
-        weights = self._blend.weights[self._blend.buckets(query)].sum(axis=0)
-        embedded = self._embedding.scores(self._embedding.encode(query), candidates)
-        return self._blend.features(evidence), weights, embedded
+
+class _Scored(NamedTuple):
+    candidates: Ints
+    features: Floats
+    buckets: Ints
+    weights: Floats
+    user: Floats
+    sequence: Floats
+    scores: Floats
 
 
-def _distinct(*lists: Ints) -> Ints:
-    """The lists' items in their order, each once."""
-    items = np.concatenate(lists)
-    _, first = np.unique(items, return_index=True)
-    first.sort()
-    return items[first]
-
-
-def _rank(items: Ints, scores: Floats, item: int) -> int | None:
-    """The item's rank by score, 1 the best; others of equal score come before it."""
-    at = np.flatnonzero(items == item)
-    return int((scores >= scores[at[0]]).sum()) if len(at) else None
+@kernel
+def _distinct(items: Ints, slot: Ints) -> Ints:
+    """The items in their order, each once, without -1."""
+    count = 0
+    for s in range(len(items)):
+        j = items[s]
+        if j >= 0 and slot[j] == 0:
+            slot[j] = 1
+            items[count] = j
+            count += 1
+    for s in range(count):
+        slot[items[s]] = 0
+    return items[:count]

@@ -16,14 +16,14 @@ class Rows:
         neighbours: [n, K] item indices.
         strengths: [n, K, STRENGTHS] of each kind of co-visit.
         used: [n] entries in use.
-        scale: [R, STRENGTHS] factors that turn strengths into evidence.
+        factors: [C, R] what each component multiplies its strength of each row by.
     """
 
     which: Ints
     neighbours: Ints
     strengths: Floats
     used: Ints
-    scale: Floats
+    factors: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +35,7 @@ class Query:
         ages: [n] seconds since each event, never negative.
         weights: [n] event weights, positive; only their proportions count.
         context: `key=value` pairs, such as `device=mobile`.
-        rows: neighbour rows of the latest items; None for the model's own.
+        rows: neighbour rows of the latest items; read by the model.
     """
 
     items: Ints

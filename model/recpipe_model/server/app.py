@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -25,8 +24,6 @@ from .store import ModelStore
 from .versions import Version
 from .warmup import warm_up
 
-_SWITCH_SECONDS = 0.0005
-
 _log = logging.getLogger(__name__)
 
 
@@ -35,9 +32,6 @@ def serve(flags: argparse.Namespace) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    # Loading a version is mostly Python: a shorter turn at the interpreter's lock keeps requests quick meanwhile.
-    sys.setswitchinterval(_SWITCH_SECONDS)
-
     metrics = Metrics()
 
     def load(version: Version[Servable]) -> Servable:

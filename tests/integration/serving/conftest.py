@@ -132,6 +132,7 @@ model_config_list {{
   config {{ name: "echo" base_path: "{root}/echo" model_platform: "tensorflow" }}
   config {{ name: "warmed" base_path: "{root}/warmed" model_platform: "tensorflow" }}
   config {{ name: "unwarmed" base_path: "{root}/unwarmed" model_platform: "tensorflow" }}
+  config {{ name: "retrieval" base_path: "{root}/retrieval" model_platform: "tensorflow" }}
   config {{ name: "misled" base_path: "{root}/misled" model_platform: "tensorflow" }}
 }}
 """
@@ -141,18 +142,26 @@ model_config_list {{
 def server(tmp_path_factory, publish):
     """A server of several models, for the tests that change nothing."""
     root = tmp_path_factory.mktemp("server")
-    for name in ("adder", "echo", "warmed", "unwarmed", "misled"):
+    for name in ("adder", "echo", "warmed", "unwarmed", "retrieval", "misled"):
         (root / name).mkdir()
     publish("adder", root / "adder", 1)
     publish("adder", root / "adder", 2)
     publish("echo", root / "echo", 7)
     publish("counter", root / "warmed", 1, warm_up="warm_up_requests")
     publish("counter", root / "unwarmed", 1)
+    publish("retrieval", root / "retrieval", 1)
     publish("counter", root / "misled", 1, warm_up="wrong_warm_up_requests")
     config = root / "models.config"
     config.write_text(MODELS.format(root=root))
     server = Server(root, f"--model-config-file={config}")
-    for name, version in (("adder", 1), ("adder", 2), ("echo", 7), ("warmed", 1), ("unwarmed", 1)):
+    for name, version in (
+        ("adder", 1),
+        ("adder", 2),
+        ("echo", 7),
+        ("warmed", 1),
+        ("unwarmed", 1),
+        ("retrieval", 1),
+    ):
         server.wait_for(name, version)
     server.wait_for("misled", 1, VersionState.END)
     yield server

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 
 from recpipe_model.client import (
@@ -123,6 +124,20 @@ def test_a_broken_version_leaves_the_old_one_serving(lively, publish):
     publish("adder", base_path, 4)
     lively.wait_for("broken", 1, VersionState.END)
     assert predict(lively, "broken").version == 4
+
+
+def test_memory_does_not_grow_with_the_versions_that_came_and_went(lively, publish):
+    base_path = lively.add("churned", lambda path: publish("adder", path, 1))
+    process = psutil.Process(lively.process.pid)
+
+    def swap(versions):
+        for version in versions:
+            publish("adder", base_path, version)
+            lively.wait_for("churned", version - 1, VersionState.END)
+        return process.memory_info().rss
+
+    settled = swap(range(2, 12))
+    assert swap(range(12, 42)) < settled + 20 * 2**20
 
 
 def test_a_writers_draft_is_not_a_version(lively, publish, saved_models):

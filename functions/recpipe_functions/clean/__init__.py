@@ -1,0 +1,1 @@
+"""Cleaning: is an event true, new and human?"""

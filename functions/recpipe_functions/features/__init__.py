@@ -1,0 +1,1 @@
+"""Features: the user's live state, and one enriched row per clean event."""

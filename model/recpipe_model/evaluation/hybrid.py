@@ -1,0 +1,91 @@
+"""The hybrid model as a method to be evaluated."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from recpipe.catalogue import Item
+from recpipe_model.evaluation.histories import Visit
+from recpipe_model.hybrid import HybridModel, Query, Settings
+from recpipe_model.hybrid.arrays import Ints
+
+
+class Hybrid:
+    """Drives a HybridModel by the evaluation's own indices.
+
+    Args:
+        names: item ids by index.
+        catalogue: metadata by index; the model is told of it at an item's first event.
+        settings, seed: of the model.
+        known_at: where given, the model is told of the whole catalogue at this time, before any event.
+    """
+
+    name = "hybrid"
+
+    def __init__(
+        self,
+        names: list[str],
+        catalogue: Mapping[int, Item],
+        settings: Settings,
+        seed: int,
+        known_at: float | None = None,
+    ) -> None:
+        self.model = HybridModel(settings, seed)
+        self._names = names
+        self._index = {name: item for item, name in enumerate(names)}
+        self._catalogue = catalogue
+        self._known: Ints = np.full(len(names), -1, np.int32)
+        if known_at is not None:
+            for item in catalogue:
+                self._describe(item, known_at)
+
+    def learn(self, visit: Visit, item: int, weight: float) -> None:
+        if self._known[item] < 0 and item in self._catalogue:
+            self._describe(item, visit.time)
+        name = self._names[item]
+        self.model.learn(str(visit.visitor), name, visit.time, weight)
+        if self._known[item] < 0:
+            self._known[item] = self.model.vocabulary.find(name)
+
+    def rank(self, visit: Visit, item: int) -> int:
+        if self._known[item] < 0:
+            return 0
+        return self.model.test(self.query(visit), self._names[item], self._excluded(visit)).rank or 0
+
+    def rank_among(self, visit: Visit, item: int, others: Ints) -> int:
+        """An item that the model does not propose comes last."""
+        if self._known[item] < 0:
+            return 0
+        asked = np.append(self._known[others], self._known[item])
+        exclude = np.setdiff1d(np.arange(len(self.model.vocabulary), dtype=np.int32), asked)
+        proposed = self.model.recommend(self.query(visit), len(asked), exclude).items
+        if self._names[item] in proposed:
+            return 1 + proposed.index(self._names[item])
+        return len(asked)
+
+    def top(self, visit: Visit, k: int) -> Ints:
+        best = self.model.recommend(self.query(visit), k, self._excluded(visit)).items
+        return np.array([self._index[name] for name in best], np.int32)
+
+    def query(self, visit: Visit) -> Query:
+        """The visit's latest items, newest first, as the model scores them."""
+        latest = slice(-self.model.settings.recent, None)
+        ages = np.maximum(visit.time - visit.times[latest][::-1], 0).astype(np.float32)
+        return Query(self._known[visit.items[latest][::-1]], ages, visit.weights[latest][::-1].copy())
+
+    def _excluded(self, visit: Visit) -> Ints | None:
+        if not visit.excludes:
+            return None
+        known = self._known[visit.items]
+        return known[known >= 0]
+
+    def _describe(self, item: int, time: float) -> None:
+        known = self._catalogue[item]
+        self.model.put_item(
+            known.item_id,
+            categories=known.categories,
+            attributes=known.attributes,
+            title=known.title,
+            time=time,
+        )
+        self._known[item] = self.model.vocabulary.find(known.item_id)

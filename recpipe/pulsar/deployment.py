@@ -1,0 +1,243 @@
+"""A pipeline's topics on a Pulsar cluster: what is wanted, what is there, and the changes between them.
+
+What is wanted is a pure function of the resource, and so is the plan; applying a plan twice changes
+nothing the second time. Policies are set on the topics and not on their namespace, so that pipelines can
+share one.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from recpipe.pulsar.admin import Admin
+from recpipe.pulsar.errors import ConflictError, NotFoundError
+from recpipe.pulsar.names import TopicName
+from recpipe.pulsar.schemas import Definition
+from recpipe.pulsar.topics import Retention
+from recpipe.spec import DeletionPolicy, RecommenderPipeline
+from recpipe.topics import Topics
+
+COMPATIBILITY = "FULL_TRANSITIVE"
+"""Retained records of every version are read by new readers, and new ones by readers not yet updated."""
+
+
+@dataclass(frozen=True)
+class DesiredTopic:
+    name: TopicName
+    partitions: int
+    retention: Retention
+    definition: Definition
+    subscriptions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Desired:
+    """Everything a pipeline wants of Pulsar."""
+
+    tenant: str
+    namespace: str
+    topics: tuple[DesiredTopic, ...]
+
+
+@dataclass(frozen=True)
+class ObservedTopic:
+    partitions: int
+    """0 where it is not partitioned."""
+    retention: Retention | None = None
+    compatibility: str | None = None
+    definitions: tuple[Definition, ...] = ()
+    """Avro schemas registered so far, oldest first."""
+    subscriptions: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What there is of it."""
+
+    tenant: bool = False
+    namespace: bool = False
+    topics: Mapping[TopicName, ObservedTopic] = field(default_factory=dict)
+
+
+class Change(NamedTuple):
+    """One step towards what is wanted."""
+
+    text: str
+    """For people: `+` makes, `~` alters, `-` removes."""
+    carry_out: Callable[[Admin], Awaitable[object]]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Plan(NamedTuple):
+    """Changes in the order to apply them, and what cannot be had, with what to do."""
+
+    changes: list[Change]
+    obstacles: list[str]
+
+
+def desired(pipeline: RecommenderPipeline) -> Desired:
+    """The pipeline's topics by its spec."""
+    where, events = pipeline.spec.pulsar, pipeline.spec.events
+    return Desired(
+        where.tenant,
+        where.namespace,
+        tuple(
+            DesiredTopic(
+                TopicName(where.tenant, where.namespace, topic.name),
+                topic.partitions,
+                Retention.of(events.retention),
+                topic.schema.definition,
+                topic.groups,
+            )
+            for topic in Topics.of(pipeline)
+        ),
+    )
+
+
+async def observe(admin: Admin, wanted: Desired) -> Observed:
+    """What the cluster has of what is wanted."""
+    try:
+        namespaces = await admin.namespaces.of(wanted.tenant)
+    except NotFoundError:
+        return Observed()
+    if wanted.namespace not in namespaces:
+        return Observed(tenant=True)
+    names = [topic.name for topic in wanted.topics]
+    found = await asyncio.gather(*(_observe(admin, name) for name in names))
+    topics = {name: topic for name, topic in zip(names, found, strict=True) if topic}
+    return Observed(tenant=True, namespace=True, topics=topics)
+
+
+async def _observe(admin: Admin, name: TopicName) -> ObservedTopic | None:
+    try:
+        partitions = await admin.topics.partitions(name)
+        if partitions == 0:
+            return ObservedTopic(0)
+        versions = await admin.schemas.versions(name)
+        return ObservedTopic(
+            partitions,
+            await admin.topics.retention(name),
+            await admin.topics.compatibility(name),
+            tuple(version.definition for version in versions if version.definition),
+            frozenset(await admin.topics.subscriptions(name)),
+        )
+    except NotFoundError:
+        return None
+
+
+def plan(wanted: Desired, observed: Observed) -> Plan:
+    """The changes that are missing."""
+    changes, obstacles = list(_places(wanted, observed)), []
+    for topic in wanted.topics:
+        there = observed.topics.get(topic.name)
+        if there is not None and there.partitions == 0:
+            obstacles.append(
+                f"{topic.name} exists without partitions: move what is in it, then delete the topic"
+            )
+            continue
+        if there is not None and there.partitions > topic.partitions:
+            obstacles.append(
+                f"{topic.name} keeps {there.partitions} partitions: they never shrink to {topic.partitions}"
+            )
+        changes += _topic(topic, there)
+    return Plan(changes, obstacles)
+
+
+def _places(wanted: Desired, observed: Observed) -> Iterator[Change]:
+    tenant, namespace = wanted.tenant, wanted.namespace
+
+    async def create_tenant(admin: Admin) -> None:
+        await _unless_there(admin.tenants.create(tenant, await admin.clusters()))
+
+    if not observed.tenant:
+        yield Change(f"+ tenant {tenant}", create_tenant)
+    if not observed.namespace:
+        yield Change(
+            f"+ namespace {tenant}/{namespace}",
+            lambda admin: _unless_there(admin.namespaces.create(tenant, namespace)),
+        )
+
+
+def _topic(topic: DesiredTopic, there: ObservedTopic | None) -> Iterator[Change]:
+    name = topic.name
+    if there is None:
+        yield Change(
+            f"+ topic {name}: {topic.partitions} partitions",
+            lambda admin: _unless_there(admin.topics.create(name, topic.partitions)),
+        )
+    elif there.partitions < topic.partitions:
+        yield Change(
+            f"~ topic {name}: {there.partitions} -> {topic.partitions} partitions",
+            lambda admin: admin.topics.grow(name, topic.partitions),
+        )
+    there = there or ObservedTopic(topic.partitions)
+    if there.compatibility != COMPATIBILITY:
+        yield Change(
+            f"~ schema compatibility of {name}: {there.compatibility or 'inherited'} -> {COMPATIBILITY}",
+            lambda admin: admin.topics.set_compatibility(name, COMPATIBILITY),
+        )
+    if _without_docs(topic.definition) not in map(_without_docs, there.definitions):
+        yield Change(
+            f"+ schema {topic.definition['name']} on {name}",
+            lambda admin: admin.schemas.register(name, topic.definition),
+        )
+    if there.retention != topic.retention:
+        yield Change(
+            f"~ retention of {name}: {_minutes(there.retention)} -> {_minutes(topic.retention)}",
+            lambda admin: admin.topics.set_retention(name, topic.retention),
+        )
+    for group in topic.subscriptions:
+        if group not in there.subscriptions:
+            yield _subscription(name, group)
+
+
+def _subscription(name: TopicName, group: str) -> Change:
+    return Change(
+        f"+ subscription {group} on {name}", lambda admin: _unless_there(admin.topics.subscribe(name, group))
+    )
+
+
+def removal(observed: Observed, policy: DeletionPolicy) -> list[Change]:
+    """What goes with the resource: the topics with their data, or under Retain nothing."""
+    if policy is DeletionPolicy.RETAIN:
+        return []
+    return [_deletion(name) for name in observed.topics]
+
+
+def _deletion(name: TopicName) -> Change:
+    return Change(f"- topic {name} and its data", lambda admin: _if_there(admin.topics.delete(name)))
+
+
+async def apply(admin: Admin, changes: list[Change]) -> None:
+    """Carries the changes out in their order; raises AdminError at the first that fails."""
+    for change in changes:
+        await change.carry_out(admin)
+
+
+async def _unless_there(creation: Awaitable[None]) -> None:
+    """Another one, or a first attempt whose answer was lost, may have made it meanwhile."""
+    try:
+        await creation
+    except ConflictError:
+        return
+
+
+async def _if_there(deletion: Awaitable[None]) -> None:
+    try:
+        await deletion
+    except NotFoundError:
+        return
+
+
+def _minutes(retention: Retention | None) -> str:
+    return f"{retention.retention_time_in_minutes} minutes" if retention else "inherited"
+
+
+def _without_docs(schema: Any) -> Any:
+    """What the broker compares: texts for people make no new version."""
+    if isinstance(schema, dict):
+        return {name: _without_docs(part) for name, part in schema.items() if name != "doc"}
+    return [_without_docs(part) for part in schema] if isinstance(schema, list) else schema
