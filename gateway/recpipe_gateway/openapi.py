@@ -55,9 +55,10 @@ class _Schemas:
 
 
 def _operation(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
+    place = re.sub(r"[^a-z]+", "_", endpoint.path.partition(":")[0])
     operation: dict[str, Any] = {
         "summary": endpoint.summary,
-        "operationId": f"{endpoint.method.lower()}_{re.sub(r'[^a-z]+', '_', endpoint.path.partition(':')[0]).strip('_')}",
+        "operationId": f"{endpoint.method.lower()}_{place.strip('_')}",
         "parameters": [*_path_parameters(endpoint, schemas), *_query_parameters(endpoint)],
         "responses": {
             **{str(status): _answer(status, kind, schemas) for status, kind in endpoint.answers.items()},

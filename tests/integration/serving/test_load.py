@@ -40,5 +40,5 @@ def test_failures_are_counted_by_their_code_and_not_timed(server):
 
 @pytest.mark.parametrize("loops", [{}, {"concurrency": 1, "rate": 1}])
 def test_either_loop_is_given(loops):
-    with pytest.raises(ValueError, match="concurrency .* or rate"):
+    with pytest.raises(ValueError, match=r"concurrency .* or rate"):
         measure_predict("127.0.0.1:1", "m", {}, 1, **loops)
