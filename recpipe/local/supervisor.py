@@ -60,7 +60,7 @@ class Supervisor:
     async def watch(self) -> None:
         """Waits until a part stays down; raises SupervisorError then."""
         assert self._failed is not None
-        await self._failed
+        await asyncio.shield(self._failed)  # one watcher's end is not the others'
 
     @property
     def pids(self) -> dict[str, int]:

@@ -81,6 +81,13 @@ async def test_a_part_that_keeps_dying_is_given_up(home: Home, monkeypatch: pyte
             await asyncio.wait_for(supervisor.watch(), 20)
 
 
+async def test_who_stops_watching_does_not_stop_others_from_watching(home: Home) -> None:
+    async with Supervisor(Plan([SLEEPER], ENDPOINTS), home) as supervisor:
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(supervisor.watch(), 0.05)
+
+
 async def test_a_part_that_ignores_sigterm_is_killed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recpipe.local.supervisor.STOP_SECONDS", 0.2)
     flag = home.path / "deaf"
