@@ -99,7 +99,7 @@ async def serve(
         server = _Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            while not server.started and not serving.done():
+            while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells nobody
                 await asyncio.sleep(POLL_SECONDS)
             if ready_file and server.started:
                 _announce(ready_file, f"http://{bind}:{listener.getsockname()[1]}\n")
