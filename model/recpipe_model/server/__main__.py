@@ -3,6 +3,7 @@
 import argparse
 import logging
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -103,7 +104,9 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
 def main() -> int:
     flags = parse_flags(sys.argv[1:])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    from .app import serve  # TensorFlow takes seconds to import, which --help need not wait for
+    # A sixth less CPU time a call, measured with grpcio 1.85; versions that lack the choice only say so in the log.
+    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
+    from .app import serve  # imported late: gRPC reads that then, and --help need not wait for TensorFlow
 
     return serve(flags)
 

@@ -38,14 +38,12 @@ def serve(flags: argparse.Namespace) -> int:
         started = time.perf_counter()
         code = "OK"
         try:
-            servable = Servable(version.path, intra_op_threads=flags.tensorflow_intra_op_parallelism)
-            warm_up(servable, version.path)
+            return _load(version.path, flags.tensorflow_intra_op_parallelism)
         except StatusError as error:
             code = error.code.name
             raise
         finally:
             metrics.load(version.model, code, time.perf_counter() - started)
-        return servable
 
     def changed(version: Version[Servable]) -> None:
         if version.state is VersionState.AVAILABLE:
@@ -105,6 +103,16 @@ def serve(flags: argparse.Namespace) -> int:
     logging.shutdown()
     # The interpreter's own exit would wait for whatever a model still computes past the deadline.
     os._exit(0)
+
+
+def _load(path: Path, intra_op_threads: int) -> Servable:
+    servable = Servable(path, intra_op_threads=intra_op_threads)
+    try:
+        warm_up(servable, path)
+    except StatusError:
+        servable.close()
+        raise
+    return servable
 
 
 def _configs(flags: argparse.Namespace) -> list[ModelConfig]:

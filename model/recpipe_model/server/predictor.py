@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import grpc
-from google.protobuf import any_pb2
 
 from recpipe_model.client._protos import GetModelStatusResponse
 
@@ -76,18 +75,14 @@ class Predictor:
             if name != SIGNATURE_DEF:
                 raise invalid_argument(f"Metadata field {name} is not supported")
         number, definitions = self.signatures(request)
-        packed = any_pb2.Any(
-            type_url="type.googleapis.com/tensorflow.serving.SignatureDefMap",
-            value=SignatureDefMap(
-                signature_def={
-                    name: definition.SerializeToString() for name, definition in definitions.items()
-                }
-            ).SerializeToString(),
+        packed = SignatureDefMap(
+            signature_def={name: definition.SerializeToString() for name, definition in definitions.items()}
         )
         response = GetModelMetadataResponse()
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = number
-        response.metadata[SIGNATURE_DEF].ParseFromString(packed.SerializeToString())
+        response.metadata[SIGNATURE_DEF].type_url = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
+        response.metadata[SIGNATURE_DEF].value = packed.SerializeToString()
         return response
 
     def status(self, request: Any) -> Any:

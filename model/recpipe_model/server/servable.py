@@ -114,7 +114,7 @@ class Signature:
 
     def run(self, inputs: Mapping[str, bytes], output_filter: tuple[str, ...]) -> dict[str, bytes]:
         if self.refusal is not None:
-            raise self.refusal
+            raise StatusError(self.refusal.code, self.refusal.message)
         feeds = self._feeds(inputs)
         outputs, run = self._callables.get(output_filter) or self._add_callable(output_filter)
         try:
