@@ -99,7 +99,7 @@ class UserState(msgspec.Struct):
             return cls()
         try:
             return _unpack(_DECODER.decode(data))
-        except (msgspec.MsgspecError, zlib.error, LookupError, OverflowError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, zlib.error, struct.error, LookupError, ArithmeticError) as error:
             raise ValueError(f"user state: {data[:16].hex()}... is damaged: {error}") from error
 
     def history(self) -> list[Touch]:

@@ -38,6 +38,14 @@ class Record(NamedTuple):
         """Partition and position as numbers: within a partition, what came later is greater."""
         return self.partition, *map(int, self.position.split("-"))
 
+    def is_in(self, newest: tuple[int, ...]) -> bool:
+        """Whether something that goes up to the place `newest` holds this record.
+
+        Places of two partitions say nothing of each other: keys move when partitions are added.
+        """
+        place = self.place
+        return place[:1] == newest[:1] and place <= newest
+
 
 class Subscription(Protocol):
     """One member's share of a group's partitions."""
