@@ -76,6 +76,8 @@ class BotFilter:
 
     def __call__(self, event: CleanEvent, watch: Watch, crowd: Crowd) -> tuple[Judgement, Watch, Crowd]:
         """The judgement of one event, and what is known after it."""
+        if not self.enabled:
+            return _HUMAN, watch, crowd
         after = self._watched(watch, event)
         found = [*self._declared(event), *_hinted(event), *self._too_fast(after)]
         if len(after.gaps) >= _FEWEST_GAPS_OF_SESSION:

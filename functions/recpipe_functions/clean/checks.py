@@ -36,13 +36,21 @@ class Checks:
         self._max_lateness = spec.cleaning.max_lateness // _MILLISECOND
         self._max_skew = spec.cleaning.max_future_skew // _MILLISECOND
 
-    def __call__(self, key: str, value: bytes) -> CleanEvent:
+    def record(self, key: str, value: bytes) -> CleanEvent:
         """The event in a record of the events topic; raises UnusableError."""
         try:
             event: Event = EVENT.decode(value)  # type: ignore[assignment]
         except UnreadableRecordError as error:
             raise UnusableError("malformed", str(error)) from error
-        self._check_ids(key, event)
+        if key != event["user_id"]:
+            raise UnusableError(
+                "malformed", f"user_id is {event['user_id']!r}, but the record's key {key!r}: use user_id"
+            )
+        return self(event)
+
+    def __call__(self, event: Event) -> CleanEvent:
+        """The event as the clean topic has it; raises UnusableError."""
+        _check_ids(event)
         self._check_sizes(event)
         self._check_time(event["timestamp"], event["ingested_at"])
         if event["event_type"] not in self._types:
@@ -63,32 +71,6 @@ class Checks:
         clean["user_agent"] = event["user_agent"][:LONGEST_USER_AGENT]
         clean["referrer"] = event["referrer"][:LONGEST_URL]
         return clean
-
-    def _check_ids(self, key: str, event: Event) -> None:
-        event_id, user, session, item = (
-            event["event_id"],
-            event["user_id"],
-            event["session_id"],
-            event["item_id"],
-        )
-        for name, text in (("event_id", event_id), ("user_id", user), ("item_id", item)):
-            if text is not None and not text.strip():
-                raise UnusableError("malformed", f"{name} is {text!r}: it must not be empty")
-        for name, text in (
-            ("event_id", event_id),
-            ("user_id", user),
-            ("session_id", session),
-            ("item_id", item),
-        ):
-            if text and (len(text) > LONGEST_ID or _CONTROL.search(text)):
-                raise UnusableError(
-                    "malformed",
-                    f"{name} is {text[:LONGEST_ID]!r}: use at most {LONGEST_ID} characters, none of them control",
-                )
-        if key != user:
-            raise UnusableError(
-                "malformed", f"user_id is {user!r}, but the record's key is {key!r}: use user_id"
-            )
 
     def _check_sizes(self, event: Event) -> None:
         sizes = (
@@ -111,6 +93,23 @@ class Checks:
                 "late",
                 f"timestamp {_moment(timestamp)} is {(arrival - timestamp) / 1_000:.1f} s before its arrival; "
                 f"cleaning.maxLateness allows {self._max_lateness / 1_000:g} s",
+            )
+
+
+def _check_ids(event: Event) -> None:
+    ids = {
+        "event_id": event["event_id"],
+        "user_id": event["user_id"],
+        "session_id": event["session_id"] or "none",
+        "item_id": "none" if event["item_id"] is None else event["item_id"],
+    }
+    for name, text in ids.items():
+        if not text or text.isspace():
+            raise UnusableError("malformed", f"{name} is {text!r}: it must not be empty")
+        if len(text) > LONGEST_ID or _CONTROL.search(text):
+            raise UnusableError(
+                "malformed",
+                f"{name} is {text[:LONGEST_ID]!r}: use at most {LONGEST_ID} characters, none of them control",
             )
 
 

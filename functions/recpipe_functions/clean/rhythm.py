@@ -19,9 +19,10 @@ LONGEST_GAP = 30 * 60_000
 _SHORTEST_GAP = 10
 _RATIO = log(1.05)
 
-# Score 1 at the first figure, 0 at the second. No human of the simulation comes near the second.
-_SPREAD = (0.05, 0.25)
-_ENTROPY = (1.5, 2.5)
+# Score 1 at the first figure, 0 at the second. Of 30,000 simulated humans of 20 gaps each, those with the
+# steadiest hand (spread 0.3) come down to 0.12 and 2.5 bits, those with 0.4 to 0.18 and 2.8 bits.
+_SPREAD = (0.10, 0.25)
+_ENTROPY = (1.75, 2.5)
 
 
 def gap_byte(milliseconds: int) -> int:

@@ -8,7 +8,7 @@ Cormode, Shkapenyuk, Srivastava, Xu: Forward Decay: A Practical Time Decay Model
 (ICDE 2009). Moments and half-lives are milliseconds.
 """
 
-from math import log2
+from math import exp2, log2
 
 _HIGHEST_OCTAVE = 64.0  # where a spec's new half-life is shorter, what was kept for the old one looks huge
 
@@ -20,9 +20,9 @@ def moment_of(weight: float, at: int, half_life: int) -> int:
 
 def joined(one: int, other: int, half_life: int) -> int:
     """The moment of the sum of two scores."""
-    return max(one, other) + round(half_life * log2(1.0 + 2.0 ** (-abs(one - other) / half_life)))
+    return max(one, other) + round(half_life * log2(1.0 + exp2(-abs(one - other) / half_life)))
 
 
 def score(moment: int, at: int, half_life: int) -> float:
     """What is left at the time `at`."""
-    return float(2.0 ** min((moment - at) / half_life, _HIGHEST_OCTAVE))
+    return exp2(min((moment - at) / half_life, _HIGHEST_OCTAVE))

@@ -8,7 +8,7 @@ newest event, so that no age is negative and no score is larger for being late.
 from bisect import bisect_right
 from datetime import timedelta
 from functools import lru_cache
-from math import expm1, log
+from math import exp2, expm1, log, log2
 from typing import TypeVar
 from zlib import crc32
 
@@ -93,7 +93,7 @@ class Update:
             activity=score(activity, now, self._half_life),
             frequency=self._windows.estimates(frequency[kind], now),
             velocity=self._velocity(rates, now, now - first),
-            diversity=self._diversity(interests, now),
+            diversity=self._diversity(interests),
             session_events=session_events,
             session_seconds=max(now - session_start, 0) / 1_000,
             history_length=len(after.items),
@@ -158,13 +158,16 @@ class Update:
         short = score(rates[0], now, self._short) / _gathered(age, self._short)
         return short * _gathered(age, self._long) / score(rates[1], now, self._long)
 
-    def _diversity(self, interests: dict[int, int], now: int) -> float:
+    def _diversity(self, interests: dict[int, int]) -> float:
         """Shannon entropy of the interests, in bits."""
-        weights = [score(moment, now, self._half_life) for moment in interests.values()]
-        total = sum(weights)
-        if len(weights) < 2 or total <= 0.0:
+        if len(interests) < 2:
             return 0.0
-        return max(-sum(weight * log(weight / total) for weight in weights if weight) / total / _LN2, 0.0)
+        newest = max(interests.values())
+        octaves = [(moment - newest) / self._half_life for moment in interests.values()]
+        weights = [exp2(octave) for octave in octaves]
+        total = sum(weights)
+        mean = sum([weight * octave for weight, octave in zip(weights, octaves, strict=True)]) / total
+        return max(log2(total) - mean, 0.0)
 
 
 def _put(column: list[T], index: int, value: T, most: int) -> list[T]:
