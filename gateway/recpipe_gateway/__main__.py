@@ -5,6 +5,7 @@ import asyncio
 import logging
 import os
 import random
+import socket
 import sys
 from pathlib import Path
 from typing import Final
@@ -36,13 +37,18 @@ log = logging.getLogger(__name__)
 LONGEST_REFRESH_SECONDS: Final = 0.1
 BUS_SECONDS: Final = 2.0
 STORE_SECONDS: Final = 2.0
+BACKLOG: Final = 2_048
 USAGE_ERROR: Final = 2
 
 
 async def main(
-    stop: asyncio.Event, given: argparse.Namespace, pipeline: RecommenderPipeline, keys: ApiKeys | None
+    stop: asyncio.Event,
+    given: argparse.Namespace,
+    pipeline: RecommenderPipeline,
+    keys: ApiKeys | None,
+    listener: socket.socket,
 ) -> None:
-    """Serves one pipeline until `stop`."""
+    """Serves one pipeline on a bound socket until `stop`."""
     spec, names, topics = pipeline.spec, Keys(pipeline.name), Topics.of(pipeline)
     bus = ValkeyBus(connect(given.bus_url, answer_seconds=BUS_SECONDS, retries=1), names)
     store = connect(given.store_url or given.bus_url, answer_seconds=STORE_SECONDS, retries=1)
@@ -69,7 +75,7 @@ async def main(
         asyncio.create_task(_create_topics(bus, topics, stop)),
     ]
     try:
-        await serve(app, given.bind, given.port, stop, given.ready_file)
+        await serve(app, listener, stop, lambda: _announce(given.ready_file, listener))
         await intake.drain()
         await impressions.drain()
     finally:
@@ -105,19 +111,27 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _announce(file: Path | None, listener: socket.socket) -> None:
+    """Writes where the gateway listens, whole or not at all, for whoever waits for the file."""
+    host, port, *_ = listener.getsockname()
+    log.info("listening on http://%s:%d", host, port)
+    if file:
+        beside = file.with_name(file.name + ".new")
+        beside.write_text(f"http://{host}:{port}\n")
+        beside.replace(file)
+
+
 def run() -> int:
     """Reads what is needed to start, says what is missing, serves."""
     given = arguments()
     try:
         pipeline = load_pipeline(given.pipeline)
         keys = ApiKeys.load(os.environ) if pipeline.spec.gateway.authentication.enabled else None
-        process.run(lambda stop: main(stop, given, pipeline, keys), part="gateway")
-    except (InvalidPipelineError, KeysError) as error:
+        listener = socket.create_server((given.bind, given.port), backlog=BACKLOG)
+    except (InvalidPipelineError, KeysError, OSError) as error:
         sys.stderr.write(f"recpipe_gateway: {error}\n")
         return USAGE_ERROR
-    except OSError as error:
-        sys.stderr.write(f"recpipe_gateway: cannot listen on {given.bind}:{given.port}: {error}\n")
-        return USAGE_ERROR
+    process.run(lambda stop: main(stop, given, pipeline, keys, listener), part="gateway")
     return 0
 
 

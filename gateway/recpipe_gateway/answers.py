@@ -39,7 +39,7 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault
         self, status: int, code: str, message: str, field: str = "", retry_after: float = 0.0
     ) -> None:
         super().__init__(message)
-        self.status, self.retry_after = status, retry_after
+        self.status, self.field, self.retry_after = status, field, retry_after
         self.body = ErrorBody(Problem(code, message, field))
 
     def response(self, **headers: str) -> Response:

@@ -161,7 +161,11 @@ def _decoded(request: Request, kind: type[msgspec.Struct]) -> msgspec.Struct:
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise invalid(error) from error
+        refusal = invalid(error)
+        name = refusal.field.partition("[")[0]
+        if name in values:
+            raise Refusal(400, "invalid", f"{name} is {values[name]!r}; {refusal}", refusal.field) from error
+        raise refusal from error
 
 
 def _too_large(limit: int) -> Refusal:

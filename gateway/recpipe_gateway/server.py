@@ -3,9 +3,8 @@
 import asyncio
 import socket
 from asyncio import TimerHandle, Transport
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 import uvicorn
@@ -19,7 +18,6 @@ HEAD_SECONDS: Final = 10.0
 HEAD_BYTES: Final = 65_536
 IDLE_SECONDS: Final = 75
 DRAIN_SECONDS: Final = 10
-POLL_SECONDS: Final = 0.02
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -65,6 +63,14 @@ class BoundedHttp(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._started()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Signals are the process's (recpipe.process), not the server's."""
@@ -72,12 +78,15 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    app: ASGIApp, bind: str, port: int, stop: asyncio.Event, ready_file: Path | None = None
+    app: ASGIApp, listener: socket.socket, stop: asyncio.Event, started: Callable[[], None] = lambda: None
 ) -> None:
     """Serves until `stop`, then finishes what is under way, ten seconds at most.
 
-    Writes its URL to `ready_file` once it listens (port 0 is any free one). Raises OSError where the
-    address cannot be had.
+    Args:
+        app: an ASGI application.
+        listener: a bound socket; closed with the server.
+        stop: ends it.
+        started: called once requests are taken.
     """
     config = uvicorn.Config(
         app,
@@ -95,24 +104,12 @@ async def serve(
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
-    with socket.create_server((bind, port), backlog=config.backlog) as listener:
-        server = _Server(config)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells nobody
-                await asyncio.sleep(POLL_SECONDS)
-            if ready_file and server.started:
-                _announce(ready_file, f"http://{bind}:{listener.getsockname()[1]}\n")
-            stopping = asyncio.create_task(stop.wait())
-            await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-        finally:
-            server.should_exit = True
-            await serving
-
-
-def _announce(file: Path, text: str) -> None:
-    """Whole or not at all, for whoever waits for the file."""
-    beside = file.with_name(file.name + ".new")
-    beside.write_text(text)
-    beside.replace(file)
+    server = _Server(config, started)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        server.should_exit = True
+        await serving
