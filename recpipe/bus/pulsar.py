@@ -11,19 +11,20 @@ import logging
 import random
 import threading
 from collections import deque
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, Self
 
 import pulsar  # type: ignore[import-untyped]
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from recpipe import spec
-from recpipe.bus._protocol import BusFullError, BusUnavailableError, Message, Record
+from recpipe.bus._protocol import BusUnavailableError, Message, Record
 from recpipe.pulsar import Admin, Credentials, TopicName
 from recpipe.pulsar.acknowledgement import Acknowledgement, EachRecord, UpToRecord
-from recpipe.pulsar.client import MAX_UNSTORED, SEND_SECONDS, StoredRecords, connect, producer
+from recpipe.pulsar.client import StoredRecords, connect, deployed
 from recpipe.pulsar.errors import AdminError
+from recpipe.pulsar.sending import Senders
 from recpipe.store import Keys
 from recpipe.topics import Topic
 
@@ -31,55 +32,32 @@ log = logging.getLogger(__name__)
 
 STANDBY_SECONDS = 1.0
 RECEIVER_QUEUE = 1_000
-_FULL = {
-    pulsar.Result.ProducerQueueIsFull,
-    pulsar.Result.MemoryBufferIsFull,
-    pulsar.Result.ProducerBlockedQuotaExceededError,
-    pulsar.Result.ProducerBlockedQuotaExceededException,
-}
 
 
 class PulsarBus:
-    """A bus over one Pulsar namespace; counts go to `store`, which is closed with it."""
+    """A bus over the namespace in `settings`; what it is given is closed with it. Counts go to `store`."""
 
     def __init__(
-        self, settings: spec.Pulsar, store: Redis, keys: Keys, credentials: Credentials | None = None
+        self, client: pulsar.Client, admin: Admin, settings: spec.Pulsar, store: Redis, keys: Keys
     ) -> None:
-        self._settings, self._store, self._keys = settings, store, keys
-        self._client = connect(settings.service_url, credentials)
-        self._admin = Admin(settings.admin_url, credentials)
-        self._senders: dict[str, asyncio.Future[Sender]] = {}
+        self._client, self._admin, self._store, self._keys = client, admin, store, keys
+        self._settings = settings
+        self._senders = Senders(client, settings.tenant, settings.namespace)
+
+    @classmethod
+    def connect(
+        cls, settings: spec.Pulsar, store: Redis, keys: Keys, credentials: Credentials | None = None
+    ) -> Self:
+        """Reaches for the cluster when it is first used."""
+        client = connect(settings.service_url, credentials)
+        return cls(client, Admin(settings.admin_url, credentials), settings, store, keys)
 
     async def publish(
         self, topic: Topic, messages: Sequence[Message], tally: Mapping[str, int] | None = None
     ) -> None:
         if messages:
-            await (await self._sender(topic)).send(messages)
+            await self._senders.send(topic, messages)
         await self.count(tally or {})
-
-    async def _sender(self, topic: Topic) -> "Sender":
-        """One for each topic: those who ask while it is being made wait for the same one."""
-        sender = self._senders.get(topic.name)
-        if sender is None or (sender.done() and (sender.cancelled() or sender.exception())):
-            sender = asyncio.ensure_future(asyncio.to_thread(self._open_sender, topic))
-            self._senders[topic.name] = sender
-        return await asyncio.shield(sender)
-
-    def _open_sender(self, topic: Topic) -> "Sender":
-        try:
-            return Sender(topic, producer(self._client, self._deployed(topic), topic.schema))
-        except pulsar.exceptions.PulsarException as error:
-            raise BusUnavailableError(f"{topic.name}: {error}") from error
-
-    def _name(self, topic: Topic) -> TopicName:
-        return TopicName(self._settings.tenant, self._settings.namespace, topic.name)
-
-    def _deployed(self, topic: Topic) -> TopicName:
-        """Its full name. A topic that is missing must not be made by its first user, without partitions."""
-        name = self._name(topic)
-        if self._client.get_topic_partitions(str(name)) == [str(name)]:
-            raise BusUnavailableError(f"{name} is not there yet: deploy the pipeline's topics first")
-        return name
 
     async def subscribe(
         self, topics: Sequence[Topic], group: str, instance: int = 0, instances: int = 1
@@ -98,31 +76,38 @@ class PulsarBus:
             await asyncio.sleep(STANDBY_SECONDS * random.uniform(0.5, 1.0))
 
     def _subscribe(self, topics: Sequence[Topic], group: str, instances: int) -> "PulsarSubscription":
-        named = {str(self._deployed(topic)): topic for topic in topics}
+        named = {str(deployed(self._client, self.name(topic))): topic for topic in topics}
         alone = instances == 1
+        stored = StoredRecords({name: topic.schema.header for name, topic in named.items()})
         consumer = self._client.subscribe(
             list(named),
             group,
             pulsar.ConsumerType.Exclusive if alone else pulsar.ConsumerType.KeyShared,
-            schema=StoredRecords({name: topic.schema.header for name, topic in named.items()}),
+            schema=stored,
             initial_position=pulsar.InitialPosition.Earliest,
             receiver_queue_size=RECEIVER_QUEUE,
         )
-        if alone:
-            return PulsarSubscription(self, consumer, named, UpToRecord(), consumer.acknowledge_cumulative)
-        return PulsarSubscription(self, consumer, named, EachRecord(), consumer.acknowledge)
+        how: tuple[Acknowledgement, Acknowledge] = (
+            (UpToRecord(), lambda _, message_id: consumer.acknowledge_cumulative(message_id))
+            if alone
+            else (EachRecord(), lambda _, message_id: consumer.acknowledge(message_id))
+        )
+        return PulsarSubscription(self, consumer, stored, named, *how)
+
+    def name(self, topic: Topic) -> TopicName:
+        return TopicName(self._settings.tenant, self._settings.namespace, topic.name)
 
     async def backlog(self, topic: Topic, group: str) -> int:
         """Exact where it is 0; else estimated, as the broker counts batches."""
         try:
-            progress = (await self._admin.topics.progress(self._name(topic))).get(group)
+            progress = (await self._admin.topics.progress(self.name(topic))).get(group)
         except AdminError as error:
             raise BusUnavailableError(str(error)) from error
         return progress.records if progress else 0
 
     async def _is_read(self, topic: Topic, group: str) -> bool:
         """Asks without trying: every attempt that fails is an error in the client's and the broker's log."""
-        progress = (await self._admin.topics.progress(self._name(topic))).get(group)
+        progress = (await self._admin.topics.progress(self.name(topic))).get(group)
         return progress is not None and progress.members > 0
 
     async def count(self, tally: Mapping[str, int]) -> None:
@@ -148,54 +133,18 @@ class PulsarBus:
         await self._store.aclose()
 
 
-class Sender:
-    """A producer of one topic, with a bound on what is on its way."""
-
-    def __init__(self, topic: Topic, opened: pulsar.Producer) -> None:
-        self._topic, self._producer = topic, opened
-        self._unstored = 0
-
-    async def send(self, messages: Sequence[Message]) -> None:
-        """Returns when all are stored. BusFullError: none is; BusUnavailableError: some may be."""
-        header = self._topic.schema.header
-        for message in messages:
-            if not message.value.startswith(header):
-                raise ValueError(f"{self._topic.name}: a value is no encoded {self._topic.schema.name}")
-        if self._unstored + len(messages) > MAX_UNSTORED:
-            raise BusFullError(f"{self._topic.name}: {self._unstored} records are waiting for the broker")
-        self._unstored += len(messages)
-        sending = _Sending(len(messages))
-        try:
-            for message in messages:
-                self._producer.send_async(message.value, sending.settle, partition_key=message.key)
-            async with asyncio.timeout(2 * SEND_SECONDS):
-                refused = await sending.refusals
-        except (TimeoutError, pulsar.exceptions.PulsarException) as error:
-            raise BusUnavailableError(f"{self._topic.name}: {error or 'no answer'}") from error
-        finally:
-            self._unstored -= len(messages)
-        if refused:
-            kind = BusFullError if refused & _FULL else BusUnavailableError
-            names = ", ".join(sorted(each.name for each in refused))
-            raise kind(f"{self._topic.name}: {names}")
+Acknowledge = Callable[[Topic, Any], None]
+"""Tells the broker, of a topic, that a message id is done with."""
 
 
-class _Sending:
-    """Collects the results of some messages, which come on the client's threads."""
+class Source(Protocol):
+    """Where messages come from: a consumer, or what a function is handed."""
 
-    def __init__(self, count: int) -> None:
-        self._count, self._results = count, list[pulsar.Result]()
-        self._loop = asyncio.get_running_loop()
-        self.refusals: asyncio.Future[set[pulsar.Result]] = self._loop.create_future()
+    def receive(self, timeout_millis: int) -> pulsar.Message:
+        """The next one; raises pulsar.Timeout."""
+        ...
 
-    def settle(self, result: pulsar.Result, _message_id: Any) -> None:
-        self._results.append(result)
-        if len(self._results) == self._count:
-            self._loop.call_soon_threadsafe(self._finish)
-
-    def _finish(self) -> None:
-        if not self.refusals.done():
-            self.refusals.set_result(set(self._results) - {pulsar.Result.Ok})
+    def is_connected(self) -> bool: ...
 
 
 class PulsarSubscription:
@@ -204,12 +153,14 @@ class PulsarSubscription:
     def __init__(
         self,
         bus: PulsarBus,
-        consumer: pulsar.Consumer,
+        source: Source,
+        stored: StoredRecords,
         topics: Mapping[str, Topic],
         acknowledgement: Acknowledgement,
-        acknowledge: Any,
+        acknowledge: Acknowledge,
     ) -> None:
-        self._bus, self._consumer, self._topics = bus, consumer, topics
+        """`topics` are by full name; `stored` has a client attached when the first message comes."""
+        self._bus, self._source, self._stored, self._topics = bus, source, stored, topics
         self._acknowledgement, self._acknowledge = acknowledgement, acknowledge
         self._messages: deque[pulsar.Message] = deque()
         self._records: deque[Record] = deque()
@@ -217,7 +168,7 @@ class PulsarSubscription:
 
     async def receive(self, limit: int, wait: float) -> list[Record]:
         """What a cancelled call has received comes with the next."""
-        await self._unless_out(asyncio.to_thread(self._fill, limit, wait))
+        await _unless_out(asyncio.to_thread(self._fill, limit, wait))
         return [self._records.popleft() for _ in range(min(limit, len(self._records)))]
 
     def _fill(self, limit: int, wait: float) -> None:
@@ -225,10 +176,10 @@ class PulsarSubscription:
             milliseconds = 0 if self._records or self._messages else max(1, round(wait * 1_000))
             try:
                 while len(self._records) + len(self._messages) < limit:
-                    self._messages.append(self._consumer.receive(milliseconds))
+                    self._messages.append(self._source.receive(milliseconds))
                     milliseconds = 0
             except pulsar.Timeout:
-                if not self._messages and not self._records and not self._consumer.is_connected():
+                if not self._messages and not self._records and not self._source.is_connected():
                     raise
             while self._messages:
                 self._records.append(self._record(self._messages[0]))
@@ -238,8 +189,9 @@ class PulsarSubscription:
         at = message.message_id()
         topic = self._topics[str(TopicName.parse(message.topic_name()))]
         position = f"{at.ledger_id()}-{at.entry_id()}-{max(at.batch_index(), 0)}"
-        record = Record(topic, at.partition(), position, message.partition_key(), message.value())
-        self._acknowledgement.delivered(topic.name, record.place, at)
+        value = self._stored.value(message)
+        record = Record(topic, at.partition(), position, message.partition_key(), value)
+        self._acknowledgement.delivered(topic, record.place, at)
         return record
 
     async def acknowledge(
@@ -250,16 +202,17 @@ class PulsarSubscription:
     ) -> None:
         if outputs:
             await asyncio.gather(*(self._bus.publish(*output) for output in outputs.items()))
-        ids = self._acknowledgement.handled((record.topic.name, record.place) for record in records)
-        await self._unless_out(asyncio.to_thread(self._let_go, ids))
+        done = self._acknowledgement.handled((record.topic, record.place) for record in records)
+        await _unless_out(asyncio.to_thread(self._let_go, done))
         await self._bus.count(tally or {})
 
-    def _let_go(self, ids: Sequence[Any]) -> None:
-        for each in ids:
-            self._acknowledge(each)
+    def _let_go(self, done: Sequence[tuple[Topic, Any]]) -> None:
+        for topic, message_id in done:
+            self._acknowledge(topic, message_id)
 
-    async def _unless_out(self, call: Awaitable[None]) -> None:
-        try:
-            await call
-        except pulsar.exceptions.PulsarException as error:
-            raise BusUnavailableError(f"{self._consumer.subscription_name()}: {error}") from error
+
+async def _unless_out(call: Awaitable[None]) -> None:
+    try:
+        await call
+    except pulsar.exceptions.PulsarException as error:
+        raise BusUnavailableError(f"subscription: {error}") from error

@@ -15,6 +15,7 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 from pulsar.schema import BytesSchema  # type: ignore[import-untyped]
 from pulsar.schema import Schema as PulsarSchema
 
+from recpipe.bus import BusUnavailableError
 from recpipe.pulsar.credentials import Credentials
 from recpipe.pulsar.names import TopicName
 from recpipe.schema import HEADER_BYTES, MARKER, Schema
@@ -64,6 +65,13 @@ def _authentication(credentials: Credentials) -> pulsar.Authentication | None:
     return None
 
 
+def deployed(client: pulsar.Client, topic: TopicName) -> TopicName:
+    """The same topic. One that is missing must not be made by its first user, without partitions."""
+    if client.get_topic_partitions(str(topic)) == [str(topic)]:
+        raise BusUnavailableError(f"{topic} is not there yet: deploy the pipeline's topics first")
+    return topic
+
+
 def producer(client: pulsar.Client, topic: TopicName, schema: Schema) -> pulsar.Producer:
     """Sends by key, so that a key's records stay in order and in one batch; takes encoded records."""
     return client.create_producer(
@@ -100,6 +108,10 @@ class StoredRecords(BytesSchema):  # type: ignore[misc]
         super().__init__()
         self._current = current
         self._headers: dict[tuple[str, int], bytes] = {}
+
+    def value(self, message: pulsar.Message) -> bytes:
+        """For a message that was received under another schema, with a client that was attached here."""
+        return self.decode_message(message._message)
 
     def decode_message(self, msg: Any) -> bytes:
         data: bytes = msg.data()

@@ -133,7 +133,7 @@ async def open_bus(cluster: Pulsar, valkey_url: str) -> AsyncIterator[Open]:
     buses = []
 
     def opened() -> PulsarBus:
-        buses.append(PulsarBus(cluster, connect_store(valkey_url), Keys("t")))
+        buses.append(PulsarBus.connect(cluster, connect_store(valkey_url), Keys("t")))
         return buses[-1]
 
     yield opened

@@ -207,7 +207,7 @@ async def test_what_is_no_encoded_record_is_refused(bus: PulsarBus, items: Topic
 
 async def test_an_unreachable_broker_is_said_to_be_unavailable_in_time(valkey_url: str) -> None:
     nowhere = Pulsar(service_url="pulsar://127.0.0.1:1", admin_url="http://127.0.0.1:1")
-    bus = PulsarBus(nowhere, connect_store(valkey_url), Keys("t"))
+    bus = PulsarBus.connect(nowhere, connect_store(valkey_url), Keys("t"))
     begun = time.monotonic()
     with pytest.raises(BusUnavailableError):
         await bus.publish(Topic("t-items", ITEM, 3), messages(1))

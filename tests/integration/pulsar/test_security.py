@@ -96,7 +96,7 @@ async def sends_and_receives(settings: Pulsar, folder: Path, valkey_url: str) ->
     topic = Topic(f"{folder.parent.name}-items", ITEM, 1)
     async with Admin(settings.admin_url, credentials) as admin:
         await admin.topics.create(TopicName(settings.tenant, settings.namespace, topic.name), 1)
-    bus = PulsarBus(settings, connect_store(valkey_url), Keys("t"), credentials)
+    bus = PulsarBus.connect(settings, connect_store(valkey_url), Keys("t"), credentials)
     try:
         sent = ITEM.encode({"item_id": "one", "timestamp": 1})
         await bus.publish(topic, [Message("key", sent)])
@@ -151,7 +151,7 @@ async def test_a_client_without_the_right_token_is_told_in_time(
     settings: Pulsar, folder: Path, valkey_url: str
 ) -> None:
     (folder / "token").write_text(FORGED)
-    bus = PulsarBus(settings, connect_store(valkey_url), Keys("t"), Credentials(folder))
+    bus = PulsarBus.connect(settings, connect_store(valkey_url), Keys("t"), Credentials(folder))
     with pytest.raises(BusUnavailableError):
         await bus.publish(
             Topic("t-items", ITEM, 1), [Message("k", ITEM.encode({"item_id": "i", "timestamp": 1}))]
