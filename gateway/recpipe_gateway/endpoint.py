@@ -5,7 +5,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, get_origin
+from functools import cache
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -145,14 +146,21 @@ class Resource:
         return await endpoint.handle(Call(request, role, query))
 
 
+@cache
+def _is_repeatable(kind: type[msgspec.Struct]) -> dict[str, bool]:
+    """A query's parameters, and whether each may be given more than once."""
+    fields = msgspec.inspect.type_info(kind).fields  # type: ignore[attr-defined]
+    return {each.encode_name: isinstance(each.type, msgspec.inspect.ListType) for each in fields}
+
+
 def _decoded(request: Request, kind: type[msgspec.Struct]) -> msgspec.Struct:
     """The query string as a struct; raises Refusal naming parameter, value and what is wrong."""
-    fields = {each.encode_name: each for each in msgspec.structs.fields(kind)}
+    fields = _is_repeatable(kind)
     values: dict[str, Any] = {}
     for name, value in request.query_params.multi_items():
         if name not in fields:
             raise Refusal(400, "invalid", f"{name}: no such parameter; there is {', '.join(fields)}", name)
-        if get_origin(fields[name].type) is list:
+        if fields[name]:
             values.setdefault(name, []).append(value)
         elif name in values:
             raise Refusal(400, "invalid", f"{name}: given twice; give it once", name)

@@ -75,31 +75,21 @@ def rankings_of(
     outputs: Mapping[str, NDArray[Any]], version: int, questions: Sequence[Question]
 ) -> list[Ranking]:
     """The answers, in the order of the questions; raises ValueError or KeyError for other shapes."""
-    components = [name.decode() for name in outputs["components"].tolist()]
-    answers = zip(
-        questions,
-        outputs["items"].tolist(),
-        outputs["scores"].tolist(),
-        outputs["shares"],
-        strict=True,
-    )
+    names = [name.decode() for name in outputs["components"].tolist()]
+    strongest = np.argsort(-np.abs(outputs["shares"]), axis=2, kind="stable")[:, :, :REASONS]
+    parts = np.take_along_axis(outputs["shares"], strongest, 2)
+    columns = [array.tolist() for array in (outputs["items"], outputs["scores"], strongest, parts)]
     return [
-        Ranking(_candidates(items[: question.k], scores, shares, components), version)
-        for question, items, scores, shares in answers
+        Ranking([_candidate(names, *row) for row in zip(*rows, strict=True) if row[0]][: question.k], version)
+        for question, *rows in zip(questions, *columns, strict=True)
     ]
 
 
-def _candidates(
-    items: Sequence[bytes], scores: Sequence[float], shares: NDArray[Any], components: Sequence[str]
-) -> list[Candidate]:
-    strongest = np.argsort(-np.abs(shares[: len(items)]), axis=1, kind="stable")[:, :REASONS].tolist()
-    parts = shares[: len(items)].tolist()
-    candidates = []
-    for item, score, order, share in zip(items, scores, strongest, parts, strict=False):
-        if item:
-            why = {components[part]: round(share[part], 4) for part in order if share[part]}
-            candidates.append(Candidate(item.decode(), score, why=why))
-    return candidates
+def _candidate(
+    names: Sequence[str], item: bytes, score: float, strongest: Sequence[int], parts: Sequence[float]
+) -> Candidate:
+    why = {names[index]: round(part, 4) for index, part in zip(strongest, parts, strict=True) if part}
+    return Candidate(item.decode(), score, why=why)
 
 
 def _strings(rows: Sequence[Sequence[str] | Sequence[bytes]]) -> NDArray[Any]:
