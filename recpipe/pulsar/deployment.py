@@ -1,4 +1,4 @@
-"""A pipeline's topics on a Pulsar cluster: what is wanted, what is there, and the changes between them.
+"""A pipeline on a Pulsar cluster: what is wanted, what is there, and the changes between them.
 
 What is wanted is a pure function of the resource, and so is the plan; applying a plan twice changes
 nothing the second time. Policies are set on the topics and not on their namespace, so that pipelines can
@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from recpipe.pulsar.admin import Admin
 from recpipe.pulsar.errors import ConflictError, NotFoundError
+from recpipe.pulsar.function_settings import DesiredFunction
+from recpipe.pulsar.functions import Config, FunctionName
 from recpipe.pulsar.names import TopicName
 from recpipe.pulsar.schemas import Definition
 from recpipe.pulsar.topics import Retention
@@ -38,6 +40,7 @@ class Desired:
     tenant: str
     namespace: str
     topics: tuple[DesiredTopic, ...]
+    functions: tuple[DesiredFunction, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Observed:
     tenant: bool = False
     namespace: bool = False
     topics: Mapping[TopicName, ObservedTopic] = field(default_factory=dict)
+    functions: Mapping[FunctionName, Config] = field(default_factory=dict)
 
 
 class Change(NamedTuple):
@@ -78,8 +82,8 @@ class Plan(NamedTuple):
     obstacles: list[str]
 
 
-def desired(pipeline: RecommenderPipeline) -> Desired:
-    """The pipeline's topics by its spec."""
+def desired(pipeline: RecommenderPipeline, functions: tuple[DesiredFunction, ...] = ()) -> Desired:
+    """The pipeline's topics by its spec, and functions as recpipe.pulsar.function_settings gives them."""
     where, events = pipeline.spec.pulsar, pipeline.spec.events
     return Desired(
         where.tenant,
@@ -94,6 +98,7 @@ def desired(pipeline: RecommenderPipeline) -> Desired:
             )
             for topic in Topics.of(pipeline)
         ),
+        functions,
     )
 
 
@@ -108,7 +113,10 @@ async def observe(admin: Admin, wanted: Desired) -> Observed:
     names = [topic.name for topic in wanted.topics]
     found = await asyncio.gather(*(_observe(admin, name) for name in names))
     topics = {name: topic for name, topic in zip(names, found, strict=True) if topic}
-    return Observed(tenant=True, namespace=True, topics=topics)
+    running = [function.name for function in wanted.functions]
+    configs = await asyncio.gather(*(_config(admin, name) for name in running))
+    functions = {name: config for name, config in zip(running, configs, strict=True) if config}
+    return Observed(tenant=True, namespace=True, topics=topics, functions=functions)
 
 
 async def _observe(admin: Admin, name: TopicName) -> ObservedTopic | None:
@@ -128,6 +136,13 @@ async def _observe(admin: Admin, name: TopicName) -> ObservedTopic | None:
         return None
 
 
+async def _config(admin: Admin, name: FunctionName) -> Config | None:
+    try:
+        return await admin.functions.config(name)
+    except NotFoundError:
+        return None
+
+
 def plan(wanted: Desired, observed: Observed) -> Plan:
     """The changes that are missing."""
     changes, obstacles = list(_places(wanted, observed)), []
@@ -143,6 +158,8 @@ def plan(wanted: Desired, observed: Observed) -> Plan:
                 f"{topic.name} keeps {there.partitions} partitions: they never shrink to {topic.partitions}"
             )
         changes += _topic(topic, there)
+    for function in wanted.functions:
+        changes += _function(function, observed.functions.get(function.name))
     return Plan(changes, obstacles)
 
 
@@ -200,14 +217,38 @@ def _subscription(name: TopicName, group: str) -> Change:
     )
 
 
+def _function(function: DesiredFunction, there: Config | None) -> Iterator[Change]:
+    name, config, package = function.name, function.config, function.package
+    if there is None:
+        yield Change(
+            f"+ function {name}", lambda admin: _unless_there(admin.functions.create(name, config, package))
+        )
+    elif different := sorted(key for key in config if not _agrees(config[key], there.get(key))):
+        yield Change(
+            f"~ function {name}: {', '.join(different)}",
+            lambda admin: admin.functions.update(name, config, package),
+        )
+
+
+def _agrees(wanted: Any, found: Any) -> bool:
+    """The worker adds what it has defaults for, and gives whole numbers back as floats."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        return wanted.keys() <= found.keys() and all(_agrees(wanted[key], found[key]) for key in wanted)
+    return bool(wanted == found)
+
+
 def removal(observed: Observed, policy: DeletionPolicy) -> list[Change]:
-    """What goes with the resource: the topics with their data, or under Retain nothing."""
-    if policy is DeletionPolicy.RETAIN:
-        return []
-    return [_deletion(name) for name in observed.topics]
+    """What goes with the resource: its functions, and the topics with their data unless they are retained."""
+    functions = [_function_deletion(name) for name in observed.functions]
+    topics = [] if policy is DeletionPolicy.RETAIN else [_topic_deletion(name) for name in observed.topics]
+    return functions + topics
 
 
-def _deletion(name: TopicName) -> Change:
+def _function_deletion(name: FunctionName) -> Change:
+    return Change(f"- function {name}", lambda admin: _if_there(admin.functions.delete(name)))
+
+
+def _topic_deletion(name: TopicName) -> Change:
     return Change(f"- topic {name} and its data", lambda admin: _if_there(admin.topics.delete(name)))
 
 
