@@ -1,24 +1,23 @@
 """The context of a request, in the words that the features use."""
 
+import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
-TABLETS = ("ipad", "tablet", "kindle", "silk/")
-MOBILES = ("mobi", "iphone", "ipod")
-DESKTOPS = ("windows nt", "macintosh", "x11", "cros")
+# As recpipe_functions.features.context has it; a test holds the two together.
+_DEVICES = re.compile(
+    r"(?P<tablet>iPad|Tablet|Kindle|Silk/|PlayBook|Android(?!.*Mobile))"
+    r"|(?P<mobile>Mobi|iPhone|iPod|Android|Windows Phone|BlackBerry|Opera Mini)"
+    r"|(?P<unknown>TV|PlayStation|Xbox|Nintendo)"
+    r"|(?P<desktop>Windows NT|Macintosh|CrOS|X11|Linux)"
+)
 
 
+@lru_cache(maxsize=4_096)
 def device_of(user_agent: str) -> str:
     """mobile, tablet, desktop, or unknown where the user agent names none."""
-    agent = user_agent.lower()
-    if any(mark in agent for mark in TABLETS):
-        return "tablet"
-    if any(mark in agent for mark in MOBILES):
-        return "mobile"
-    if "android" in agent:  # Android's tablets are those that do not say "Mobile"
-        return "tablet"
-    if any(mark in agent for mark in DESKTOPS):
-        return "desktop"
-    return "unknown"
+    kinds = {found.lastgroup for found in _DEVICES.finditer(user_agent)}
+    return next((kind for kind in ("unknown", "tablet", "mobile", "desktop") if kind in kinds), "unknown")
 
 
 def hour_of(seconds: float) -> int:

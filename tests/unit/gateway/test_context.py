@@ -1,7 +1,10 @@
 """The device and the hour of a request."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from recpipe_functions.features import context as features
 from recpipe_gateway.context import device_of, hour_of
 
 
@@ -32,3 +35,24 @@ def test_the_device_is_taken_from_the_user_agent(agent: str, device: str) -> Non
 def test_the_hour_is_utc() -> None:
     assert hour_of(1_764_014_399) == 19
     assert hour_of(1_764_014_400) == 20
+
+
+MARKS = [
+    "iPad",
+    "Tablet",
+    "Android",
+    "Mobile",
+    "iPhone",
+    "TV",
+    "Windows NT",
+    "Linux",
+    "X11",
+    "Macintosh",
+    " ",
+    "\n",
+]
+
+
+@given(st.lists(st.sampled_from(MARKS), max_size=6).map("".join))
+def test_asking_and_learning_name_the_same_device(agent: str) -> None:
+    assert device_of(agent) == features.device_of(agent)
