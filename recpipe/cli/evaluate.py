@@ -111,6 +111,7 @@ def evaluate(
     Exit code 2 where an option or a line of a file is wrong.
     """
     from recpipe_model import evaluation as ev
+    from recpipe_model.evaluation.plot import open_plot, save_plot
     from recpipe_model.hybrid import Settings
 
     with _usage_errors():
@@ -118,6 +119,7 @@ def evaluate(
         _only(protocol, bool(slices), "--slice", Protocol.PREQUENTIAL)
         _only(protocol, plot is not None, "--plot", *STREAMING)
         paths = _files(protocol, {"--events": events, "--train": train, "--test": test})
+        figure = open_plot(plot) if plot else None
         spec = load_pipeline(pipeline).spec if pipeline else None
         least = min_weight if min_weight is not None else spec.model.min_weight if spec else 0.0
         ids = ev.Ids()
@@ -147,10 +149,8 @@ def evaluate(
                 case Protocol.SHARE_SPLIT:
                     split = ev.by_user(stream, TRAINING_SHARE, seed)
                     report = ev.rank_all(stream, split, roster, k=k, step=step)
-        if plot:
-            from recpipe_model.evaluation.plot import save_plot
-
-            save_plot(report.curves, k, plot)
+        if plot and figure:
+            save_plot(figure, report.curves, k, plot)
     setting = {
         "protocol": protocol.value,
         "k": k,

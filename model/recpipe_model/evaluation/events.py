@@ -33,7 +33,8 @@ class BadLineError(InputError):
 
     def __init__(self, path: Path, line: int, place: str, value: object, remedy: str) -> None:
         self.path, self.line, self.field, self.value = path, line, place, value
-        super().__init__(f"{path}:{line}: {place} is {value!r}: {remedy}")
+        shown = "missing" if value is msgspec.UNSET else repr(value)
+        super().__init__(f"{path}:{line}: {place} is {shown}: {remedy}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +242,7 @@ def _explained(path: Path, number: int, line: bytes, error: Exception) -> BadLin
             path, number, "the line", line.strip()[:80].decode(errors="replace"), f"no JSON: {error}"
         )
     if missing := _MISSING.search(str(error)):
-        return BadLineError(path, number, missing[1], None, "required, and missing")
+        return BadLineError(path, number, missing[1], msgspec.UNSET, "give every line one")
     place = _PLACE.search(str(error))
     steps = re.findall(r"[^.\[\]]+", place[1]) if place else []
     value: Any = msgspec.json.decode(line)

@@ -1,5 +1,6 @@
 """The protocols that hold events out: leave-one-out, time-split, and 75/25 within each user."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,10 +94,9 @@ def rank_all(stream: Stream, split: Split, roster: Roster, *, k: int, step: Step
     """
     trained = _train(stream, split, roster, step)
     relevant: dict[int, Ints] = {}
-    tests = stream.where(split.test)
-    for user in np.unique(tests.users).tolist():
+    for user, items in _by_user(stream.where(split.test)):
         history = trained.histories.visit(user, 0.0, excludes=True).items
-        wanted = np.setdiff1d(tests.items[tests.users == user], history)
+        wanted = np.setdiff1d(items, history)
         if len(history) and len(wanted):
             relevant[user] = wanted
     if not relevant:
@@ -118,6 +118,13 @@ def rank_all(stream: Stream, split: Split, roster: Roster, *, k: int, step: Step
             lists, counts, roster.catalogue
         )
     return Report(figures, trained.counts | {"users": len(users), "relevant": int(sizes.sum())})
+
+
+def _by_user(stream: Stream) -> Iterator[tuple[int, Ints]]:
+    """Each user's items."""
+    order = np.argsort(stream.users, kind="stable")
+    users, starts = np.unique(stream.users[order], return_index=True)
+    yield from zip(users.tolist(), np.split(stream.items[order], starts[1:]), strict=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,7 +11,7 @@ from recpipe_model.hybrid.arrays import Ints
 
 
 class Hybrid:
-    """Drives a HybridModel by the evaluation's own indices.
+    """Drives a HybridModel by the evaluation's own indices, with the hour (UTC) as context.
 
     Args:
         names: item ids by index.
@@ -43,7 +43,7 @@ class Hybrid:
         if self._known[item] < 0 and item in self._catalogue:
             self._describe(item, visit.time)
         name = self._names[item]
-        self.model.learn(str(visit.visitor), name, visit.time, weight)
+        self.model.learn(str(visit.visitor), name, visit.time, weight, context=_context(visit))
         if self._known[item] < 0:
             self._known[item] = self.model.vocabulary.find(name)
 
@@ -71,7 +71,8 @@ class Hybrid:
         """The visit's latest items, newest first, as the model scores them."""
         latest = slice(-self.model.settings.recent, None)
         ages = np.maximum(visit.time - visit.times[latest][::-1], 0).astype(np.float32)
-        return Query(self._known[visit.items[latest][::-1]], ages, visit.weights[latest][::-1].copy())
+        weights = visit.weights[latest][::-1].copy()
+        return Query(self._known[visit.items[latest][::-1]], ages, weights, _context(visit))
 
     def _excluded(self, visit: Visit) -> Ints | None:
         if not visit.excludes:
@@ -89,3 +90,7 @@ class Hybrid:
             time=time,
         )
         self._known[item] = self.model.vocabulary.find(known.item_id)
+
+
+def _context(visit: Visit) -> tuple[str, ...]:
+    return (f"hour={int(visit.time) // 3600 % 24}",)
