@@ -96,20 +96,31 @@ async def test_two_pipelines_share_a_namespace_and_go_alone(admin: Admin, resour
 def test_the_command_prints_what_it_would_do_and_does_it_only_when_told(
     resource: dict[str, Any], tmp_path: Path
 ) -> None:
-    file = tmp_path / "shop.yaml"
+    file, package = tmp_path / "shop.yaml", tmp_path / "functions.zip"
     file.write_text(yaml.safe_dump(resource))
 
-    def said(*arguments: str) -> list[str]:
-        command = [sys.executable, "-m", "recpipe.pulsar", *arguments, "--file", str(file)]
+    def said(module: str, *arguments: str) -> list[str]:
+        command = [sys.executable, "-m", module, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
         return done.stdout.splitlines()
 
-    would = said("apply", "--dry-run")
+    def deployed(verb: str, *options: str) -> list[str]:
+        return said("recpipe.pulsar", verb, "--file", str(file), *options)
+
+    would = deployed("apply", "--dry-run")
     assert would[0] == f"+ tenant {resource['spec']['pulsar']['tenant']}"
-    assert said("apply") == would
-    assert said("apply") == ["nothing to change"]
-    assert said("delete") == ["nothing to change"]
+    assert deployed("apply") == would
+    assert deployed("apply") == ["nothing to change"]
+    said("recpipe_functions.package", str(package))
+    where = f"{resource['spec']['pulsar']['tenant']}/shop"
+    assert deployed("apply", "--functions", str(package)) == [
+        f"+ function {where}/shop-clean",
+        f"+ function {where}/shop-features",
+    ]
+    assert deployed("apply", "--functions", str(package)) == ["nothing to change"]
+    assert deployed("delete") == [f"- function {where}/shop-clean", f"- function {where}/shop-features"]
+    assert deployed("delete") == ["nothing to change"]
     resource["spec"]["deletionPolicy"] = "Delete"
     file.write_text(yaml.safe_dump(resource))
-    assert len(said("delete")) == 6
-    assert said("delete") == ["nothing to change"]
+    assert len(deployed("delete")) == 6
+    assert deployed("delete") == ["nothing to change"]
