@@ -49,7 +49,7 @@ class Isgd(Scored):
     """
 
     name = "isgd"
-    dimensions, rate, regularisation = 64, np.float32(0.05), np.float32(0.01)
+    dimensions, rate, regularisation = 16, np.float32(0.05), np.float32(0.01)
 
     def __init__(self, items: int, visitors: int, seed: int) -> None:
         super().__init__(items)
@@ -83,12 +83,12 @@ class Isgd(Scored):
 class ItemKnn(Scored):
     """Incremental item-based collaborative filtering, cosine (Sarwar 2001; Miranda and Jorge 2009).
 
-    score(j) = sum over the latest 20 items h of C[h, j] / sqrt(n_h n_j), C counting the visitors of both
-    and n those of one. C is kept whole: 4 bytes a pair of items.
+    score(j) = sum over the latest items h at k = 0, .. 19 of .9^k C[h, j] / sqrt(n_h n_j), C counting the
+    visitors of both and n those of one. C is kept whole: 4 bytes a pair of items.
     """
 
     name = "item-knn"
-    recent = 20
+    attention: Floats = (0.9 ** np.arange(19, -1, -1)).astype(np.float32)
     most_items = 20_000
 
     def __init__(self, items: int) -> None:
@@ -110,7 +110,8 @@ class ItemKnn(Scored):
         self._visitors[item] += 1
 
     def scores(self, visit: Visit) -> Floats:
-        latest: Ints = visit.items[-self.recent :]
-        scale: Floats = np.maximum(self._visitors, 1).astype(np.float32) ** np.float32(-0.5)
-        scores: Floats = scale[latest] @ self._both[latest] * scale
-        return scores
+        latest: Ints = visit.items[-len(self.attention) :]
+        attention = self.attention[len(self.attention) - len(latest) :]
+        scale = (1 / np.sqrt(np.maximum(self._visitors, 1))).astype(np.float32)
+        weights: Floats = scale[latest] * attention
+        return np.asarray(weights @ self._both[latest] * scale, np.float32)

@@ -73,7 +73,7 @@ def prequential(
         "repeats": int((~fresh).sum()),
         "unseen": int((tested & (seen_before == 0)).sum()),
     }
-    methods = _figures(trials, tested, stream.users, stream, roster, k)
+    methods = _figures(trials, tested, stream.users, stream.items, roster, k)
     return Report(methods, counts, parts, _curves(trials, tested, k))
 
 
@@ -115,7 +115,8 @@ def next_item(
         "sessions": len(np.unique(test.sessions[tested])),
         "unseen": int((tested & ~np.isin(test.items, train.items)).sum()),
     }
-    methods = _figures(trials, tested, test.sessions, train, roster, k)
+    learned = np.concatenate([train.items, test.items]) if learns else train.items
+    methods = _figures(trials, tested, test.sessions, learned, roster, k)
     return Report(methods, counts, curves=_curves(trials, tested, k))
 
 
@@ -142,10 +143,10 @@ def _warm_up(stream: Stream, roster: Roster) -> None:
 
 
 def _figures(
-    trials: list[Trial], tested: Mask, groups: Ints, learned: Stream, roster: Roster, k: int
+    trials: list[Trial], tested: Mask, groups: Ints, learned: Ints, roster: Roster, k: int
 ) -> dict[str, Figures]:
-    """Every method's figures over the tests; `groups` [n] are resampled whole."""
-    counts = np.bincount(learned.items, minlength=len(roster.ids.items)).astype(np.int32)
+    """Every method's figures over the tests; `groups` [n] are resampled whole, `learned` are the items of events."""
+    counts = np.bincount(learned, minlength=len(roster.ids.items)).astype(np.int32)
     return {
         trial.method.name: accuracy(of_ranks(trial.ranks[tested], k), groups[tested], roster.seed)
         | beyond_accuracy(trial.lists, counts, roster.catalogue)

@@ -85,7 +85,9 @@ def test_a_rank_among_others_counts_only_them() -> None:
 
 
 @given(events, st.integers(0, VISITORS - 1))
-def test_item_knn_is_the_cosine_of_the_visitors_of_items(rows: list[tuple[int, int]], visitor: int) -> None:
+def test_item_knn_is_the_cosine_of_the_visitors_of_items_the_latest_counting_most(
+    rows: list[tuple[int, int]], visitor: int
+) -> None:
     method = ItemKnn(ITEMS)
     visit = taught(method, rows).visit(visitor, 99, excludes=False)
     touched = np.zeros((VISITORS, ITEMS))
@@ -94,7 +96,8 @@ def test_item_knn_is_the_cosine_of_the_visitors_of_items(rows: list[tuple[int, i
     norms = np.sqrt(np.maximum(touched.sum(axis=0), 1))
     cosine = touched.T @ touched / norms / norms[:, None]
     np.fill_diagonal(cosine, 0)
-    assert method.scores(visit) == pytest.approx(cosine[visit.items].sum(axis=0), abs=1e-5)
+    attention = 0.9 ** np.arange(len(visit.items))[::-1]
+    assert method.scores(visit) == pytest.approx(attention @ cosine[visit.items], abs=1e-5)
 
 
 def test_item_knn_refuses_more_pairs_than_fit() -> None:
