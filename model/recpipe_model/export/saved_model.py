@@ -1,0 +1,95 @@
+"""Writing a SavedModel: variables go from arrays to the file, without a session that holds them once more."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+
+from recpipe_model.export.graph import Scorer
+from recpipe_model.export.tables import Tables
+from recpipe_model.hybrid.arrays import Array
+
+_v1 = (
+    tf.compat.v1
+)  # a graph without functions: nothing to inline when it is loaded, nothing between its nodes
+
+
+def write(tables: Tables, path: Path) -> None:
+    """Writes the model's SavedModel to a new directory."""
+    meta_graph = _meta_graph(tables)
+    (path / "variables").mkdir(parents=True)
+    _write_variables(tables.large, path / "variables" / "variables")
+    model = saved_model_pb2.SavedModel(saved_model_schema_version=1, meta_graphs=[meta_graph])
+    (path / "saved_model.pb").write_bytes(model.SerializeToString())
+
+
+def _meta_graph(tables: Tables) -> Any:
+    with tf.Graph().as_default() as graph:
+        variables = {name: _variable(name, table) for name, table in tables.large.items()}
+        ids = variables["names"].read_value()[:-1]
+        scorer = Scorer(
+            tables=tables,
+            variables=variables,
+            vocabulary=_numbered(ids, tf.range(tf.size(ids))),
+            contexts=_numbered(tf.constant(tables.contexts, tf.string), tf.range(len(tables.contexts))),
+        )
+        inputs = _placeholders()
+        outputs = {name: tf.identity(tensor, name) for name, tensor in scorer(**inputs).items()}
+        _v1.add_to_collection(_v1.saved_model.constants.MAIN_OP_KEY, _v1.tables_initializer())
+        meta_graph = _v1.train.export_meta_graph(
+            graph=graph,
+            saver_def=_v1.train.Saver().as_saver_def(),
+            clear_devices=True,
+            meta_info_def=meta_graph_pb2.MetaGraphDef.MetaInfoDef(
+                tags=[_v1.saved_model.tag_constants.SERVING]
+            ),
+        )
+        info = _v1.saved_model.build_tensor_info
+        meta_graph.signature_def[tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY].CopyFrom(
+            _v1.saved_model.build_signature_def(
+                inputs={name: info(tensor) for name, tensor in inputs.items()},
+                outputs={name: info(tensor) for name, tensor in outputs.items()},
+                method_name=_v1.saved_model.signature_constants.PREDICT_METHOD_NAME,
+            )
+        )
+    return meta_graph
+
+
+def _placeholders() -> dict[str, tf.Tensor]:
+    kinds = {
+        "recent_items": (tf.string, 2),
+        "recent_ages": (tf.float32, 2),
+        "recent_weights": (tf.float32, 2),
+        "rows": (tf.string, 2),
+        "live": (tf.string, 0),
+        "exclude": (tf.string, 2),
+        "context": (tf.string, 2),
+        "k": (tf.int32, 0),
+    }
+    return {name: _v1.placeholder(kind, [None] * rank, name) for name, (kind, rank) in kinds.items()}
+
+
+def _variable(name: str, table: Array) -> Any:
+    return _v1.get_variable(
+        name,
+        table.shape,
+        tf.as_dtype(table.dtype),
+        _v1.zeros_initializer(),
+        trainable=False,
+        use_resource=True,
+    )
+
+
+def _numbered(names: tf.Tensor, numbers: tf.Tensor) -> tf.lookup.StaticHashTable:
+    return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(names, numbers), default_value=-1)
+
+
+def _write_variables(tables: Mapping[str, Array], prefix: Path) -> None:
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix),
+        tensor_names=list(tables),
+        shape_and_slices=[""] * len(tables),
+        tensors=list(tables.values()),
+    )

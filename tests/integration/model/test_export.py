@@ -1,0 +1,111 @@
+"""The exported graph answers as the learner does, and a version is published whole or not at all."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from recpipe_model.export import ExportError, export, publish
+from recpipe_model.hybrid import HybridModel
+
+CONTEXT = ("device=mobile", "hour=20")
+
+
+@pytest.fixture(scope="module")
+def model() -> HybridModel:
+    model, choose = HybridModel(), random.Random(0)
+    for item in range(300):
+        model.put_item(
+            f"film-é-{item}",
+            categories=[f"genre-{item // 20}"],
+            attributes={"year": 1990.0 + item % 20},
+            title=f"Film {item}",
+            time=0.0,
+        )
+    for number in range(4_000):
+        user, item = f"u{choose.randrange(200)}", f"film-é-{int(300 * choose.random() ** 2)}"
+        model.learn(user, item, number * 30.0, context=CONTEXT)
+    return model
+
+
+@pytest.fixture(scope="module")
+def signature(model: HybridModel, tmp_path_factory: pytest.TempPathFactory):
+    folder = export(model, tmp_path_factory.mktemp("models"), 1)
+    loaded = tf.saved_model.load(str(folder))
+    yield loaded.signatures["serving_default"]
+    del loaded
+
+
+@pytest.mark.parametrize("user", [f"u{number}" for number in range(0, 200, 20)] + ["nobody"])
+def test_scores_and_shares_are_the_learners(model: HybridModel, signature, user: str) -> None:
+    query = model.query_of(user, 130_000.0, CONTEXT)
+    answer = signature(**publish.inputs_of(model, query))
+    expected = model.recommend(query, publish.K)
+    assert [name.decode() for name in answer["items"].numpy()[0]] == list(expected.items)
+    assert answer["scores"].numpy()[0] == pytest.approx(expected.scores, rel=1e-4, abs=1e-4)
+    assert answer["shares"].numpy()[0] == pytest.approx(expected.shares, rel=1e-3, abs=1e-3)
+    assert [name.decode() for name in answer["components"].numpy()] == list(expected.components)
+
+
+def test_an_excluded_item_never_comes_out(model: HybridModel, signature) -> None:
+    query = model.query_of("u20", 130_000.0, CONTEXT)
+    inputs = publish.inputs_of(model, query)
+    first = signature(**inputs)["items"].numpy()[0][0]
+    again = signature(**(inputs | {"exclude": tf.constant([[first]])}))["items"].numpy()[0]
+    assert first not in again
+
+
+def test_without_live_inputs_the_exported_tables_answer(model: HybridModel, signature) -> None:
+    query = model.query_of("u20", 130_000.0, CONTEXT)
+    inputs = publish.inputs_of(model, query)
+    with_live = signature(**inputs)
+    blank = inputs | {"live": tf.constant(b""), "rows": tf.fill(tf.shape(inputs["rows"]), b"")}
+    without = signature(**blank)
+    assert without["scores"].numpy() == pytest.approx(with_live["scores"].numpy(), rel=1e-4, abs=1e-4)
+
+
+def test_a_graph_that_answers_otherwise_is_not_published(
+    model: HybridModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish.np, "allclose", lambda *_, **__: False)
+    with pytest.raises(ExportError, match="differ from the learner's"):
+        export(model, tmp_path, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_version_is_never_overwritten(model: HybridModel, tmp_path: Path) -> None:
+    export(model, tmp_path, 7)
+    with pytest.raises(FileExistsError, match="versions are never changed"):
+        export(model, tmp_path, 7)
+    assert np.array_equal([path.name for path in tmp_path.iterdir()], ["7"])
+
+
+def test_a_batch_answers_as_its_queries_one_by_one(model: HybridModel, signature) -> None:
+    alone = [publish.inputs_of(model, model.query_of(user, 130_000.0, CONTEXT)) for user in ("u20", "u40")]
+    width = min(inputs["recent_items"].shape[1] for inputs in alone)
+    per_query = ("recent_items", "recent_ages", "recent_weights", "rows", "exclude", "context")
+    cut = [{name: inputs[name][:, :width] for name in per_query} for inputs in alone]
+    shared = {name: alone[0][name] for name in ("live", "k")}
+    together = {name: tf.concat([inputs[name] for inputs in cut], 0) for name in per_query}
+    batch = signature(**together, **shared)
+    for number, inputs in enumerate(cut):
+        single = signature(**inputs, **shared)
+        assert (batch["items"][number].numpy() == single["items"][0].numpy()).all()
+        assert batch["scores"][number].numpy() == pytest.approx(single["scores"][0].numpy(), rel=1e-5)
+
+
+def test_an_item_newer_than_the_export_is_named_and_ranked(model: HybridModel, tmp_path: Path) -> None:
+    grown = HybridModel(model.settings)
+    grown.restore({name: array.copy() for name, array in model.state().items()})
+    loaded = tf.saved_model.load(str(export(grown, tmp_path, 1)))
+    exported = len(grown.vocabulary)
+    for number in range(30):
+        grown.learn(f"u{number}", "brand-new", 125_000.0 + number, context=CONTEXT)
+    query = grown.query_of("u5", 130_000.0, CONTEXT)
+    inputs = publish.inputs_of(grown, query) | {"live": tf.constant(grown.live(exported), tf.string)}
+    answer = loaded.signatures["serving_default"](**inputs)
+    expected = grown.recommend(query, publish.K)
+    assert "brand-new" in expected.items
+    assert b"brand-new" in answer["items"].numpy()[0]
