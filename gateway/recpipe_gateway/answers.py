@@ -55,9 +55,11 @@ def json_response(body: Any, status: int = 200, retry_after: float = 0.0, **head
 
 def invalid(error: msgspec.ValidationError, within: str = "") -> Refusal:
     """A refusal that names the field from msgspec's message, such as "Expected `int` - at `$.k`"."""
-    problem, _, path = str(error).partition(" - at `")
-    field = path.rstrip("`").removeprefix("$").lstrip(".") or within
-    return Refusal(400, "invalid", f"{field}: {problem}" if field else problem, field)
+    problem, _, place = str(error).partition(" - at ")
+    key, _, path = place.replace("`", "").rpartition(" in ")
+    field = path.removeprefix("$").lstrip(".") or within
+    where = " ".join(filter(None, (field, key)))
+    return Refusal(400, "invalid", f"{where}: {problem}" if where else problem, field)
 
 
 def decoded(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:

@@ -95,7 +95,7 @@ class Update:
             velocity=self._velocity(rates, now, now - first),
             diversity=self._diversity(interests),
             session_events=session_events,
-            session_seconds=max(now - session_start, 0) / 1_000,
+            session_seconds=max(at - session_start, 0) / 1_000,
             history_length=len(after.items),
             categories=categories,
             profile=profile,
@@ -125,10 +125,11 @@ class Update:
         self, interests: dict[int, int], categories: list[str], weight: float, at: int, now: int
     ) -> dict[int, int]:
         """Adds the event's weight, shared by the item's categories; keeps few, and none that has faded."""
-        if not categories or weight <= 0.0:
+        share = weight / max(len(categories), 1)
+        if not categories or share <= 0.0:
             return interests
         floor = now - FADED_AFTER * self._half_life
-        moment = moment_of(weight / len(categories), at, self._half_life)
+        moment = moment_of(share, at, self._half_life)
         touched = {name: kept for name, kept in interests.items() if kept > floor}
         for category in categories:
             name = _fingerprint(category)

@@ -213,16 +213,18 @@ class HybridModel:
         return tested
 
     def _rank(self, scored: "_Scored", item: int, exclude: Ints | None) -> Tested:
-        if item < 0 or not self._alive[item]:
+        if item < 0 or not self._allowed(np.array([item], np.int32), exclude)[0]:
             return Tested(None, None)
-        at = np.flatnonzero(scored.candidates == item)
-        if not len(at):
-            return Tested(None, None)
-        better = scored.candidates[scored.scores >= scored.scores[at[0]]]
-        rank = self._allowed(better, exclude).sum()
         top = self._trends.top[: self._trends.used[0]]
-        top = top[self._trends.count[top] >= self._trends.count[item]]
-        return Tested(int(rank), int(self._allowed(top, exclude).sum()))
+        return Tested(
+            self._rank_among(scored.candidates, scored.scores, item, exclude),
+            self._rank_among(top, self._trends.count[top], item, exclude),
+        )
+
+    def _rank_among(self, items: Ints, scores: Floats, item: int, exclude: Ints | None) -> int | None:
+        """The rank of one of the items among those allowed; others of equal score come before it."""
+        at = np.flatnonzero(items == item)
+        return int(self._allowed(items[scores >= scores[at[0]]], exclude).sum()) if len(at) else None
 
     # --- publishing
 
