@@ -5,6 +5,8 @@ import numpy as np
 from recpipe_model.hybrid.arrays import Floats, Ints, State, grown, kernel
 from recpipe_model.hybrid.query import Query
 
+_NEGLIGIBLE = np.float32(2e-4)
+"""Probability below which a candidate that was not chosen teaches too little to be worth its time."""
 _NAMES = ("source", "target", "source_squares", "target_squares", "known")
 
 
@@ -97,12 +99,16 @@ def _learn(
 ) -> None:
     gradient = np.zeros(len(user), np.float32)
     for s in range(len(candidates)):
-        j = candidates[s]
+        r = residual[s]
+        if abs(r) < _NEGLIGIBLE:
+            continue
+        row, squares = target[candidates[s]], target_squares[candidates[s]]
         for i in range(len(user)):
-            gradient[i] += residual[s] * target[j, i]
-            step = residual[s] * user[i]
-            target_squares[j, i] += step * step
-            target[j, i] += rate * step / np.sqrt(target_squares[j, i])
+            gradient[i] += r * row[i]
+        for i in range(len(user)):
+            squares[i] += r * user[i] * r * user[i]
+        for i in range(len(user)):
+            row[i] += rate * r * user[i] / np.sqrt(squares[i])
     attention = np.float32(0.4)
     for h in items:
         if h >= 0:

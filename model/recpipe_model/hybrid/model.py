@@ -172,8 +172,9 @@ class HybridModel:
         context: tuple[str, ...] = (),
         negatives: Sequence[str] = (),
         test: bool = False,
+        exclude: Ints | None = None,
     ) -> Tested | None:
-        """Learns that the user chose the item.
+        """Learns that the user chose the item; tested first where asked, for the price of the scores' ranks.
 
         Args:
             user_id: whose history the item joins.
@@ -182,6 +183,8 @@ class HybridModel:
             weight: of the event, an explicit rating or its type's.
             context: `key=value` pairs.
             negatives: items shown and passed over.
+            test: whether to say where the item would have been ranked, exactly as `test` does.
+            exclude: items that the test leaves out.
 
         Raises:
             ValueError: when the weight is not positive or a number is not finite.
@@ -197,7 +200,7 @@ class HybridModel:
         self._blend.meet(context)
         scored = self._score(query, self.indices(negatives))
         if test:
-            tested = self._rank(scored, known, self.seen(user_id))
+            tested = self._rank(scored, known, exclude)
         at = np.flatnonzero(scored.candidates == known)
         if len(at):
             residual = np.exp(scored.scores - scored.scores.max())

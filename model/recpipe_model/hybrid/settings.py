@@ -19,7 +19,7 @@ class Settings:
     """Entries of a neighbour row (K)."""
     window: int = 50
     """Earlier items that a new event is paired with, at most `recent`."""
-    shortlist: int = 512
+    shortlist: int = 256
     """Neighbours kept for scoring, by summed probability."""
     popular: int = 200
     """Items in the list of the most popular, always candidates."""

@@ -69,15 +69,21 @@ class Learner:
             return
         moment = row["timestamp"] / 1_000
         context = (f"device={row['device']}", f"hour={row['hour']}")
-        query = self.model.query_of(user, moment, context)
-        if len(query.items) and self.pace.tests_next():
-            exclude = self.model.seen(user) if self._excludes_seen else None
-            tested = self.model.test(query, item, exclude)
-            hit = self._hybrid.count(tested.rank)
+        seen = self.model.seen(user)
+        test = bool(len(seen)) and self.pace.tests_next()
+        tested = self.model.learn(
+            user,
+            item,
+            moment,
+            weight,
+            context=context,
+            negatives=self._exposures.passed_over(user, item, row["timestamp"]),
+            test=test,
+            exclude=seen if self._excludes_seen else None,
+        )
+        if tested:
+            self._drift.see(self._hybrid.count(tested.rank))
             self._popularity.count(tested.popularity_rank)
-            self._drift.see(hit)
-        negatives = self._exposures.passed_over(user, item, row["timestamp"])
-        self.model.learn(user, item, moment, weight, context=context, negatives=negatives)
 
     def _remember(self, event_id: str) -> None:
         self._recent[event_id] = None

@@ -36,3 +36,13 @@ def test_what_is_more_popular_and_allowed_comes_first() -> None:
     query = model.query_of("bob", 10.0)
     assert [model.test(query, item).popularity_rank for item in ("a", "b", "c")] == [1, 2, 3]
     assert model.test(query, "c", model.indices(["a"])).popularity_rank == 2
+
+
+def test_a_test_while_learning_is_the_test_before_it() -> None:
+    one, other = watched("a", "b", "c", "a", "d"), watched("a", "b", "c", "a", "d")
+    for number, item in enumerate(["b", "unseen", "new", "c", "a"]):
+        user, now = f"u{number % 2}", 20.0 + number
+        exclude = one.seen(user)
+        before = one.test(one.query_of(user, now), item, exclude)
+        one.learn(user, item, now)
+        assert other.learn(user, item, now, test=True, exclude=exclude) == before
