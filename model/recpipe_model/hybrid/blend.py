@@ -1,8 +1,10 @@
 """The log-linear blend, its weights learned online by context."""
 
+from bisect import bisect_left, bisect_right
+
 import numpy as np
 
-from recpipe_model.hybrid.arrays import Floats, Ints, State
+from recpipe_model.hybrid.arrays import Floats, Ints, State, kernel
 from recpipe_model.hybrid.query import Query
 from recpipe_model.hybrid.vocabulary import packed, unpacked
 
@@ -10,6 +12,7 @@ GAPS = np.array([0, 30, 120, 1800], np.float32)
 """Upper bounds, in seconds, of the buckets of the latest item's age."""
 LENGTHS = np.array([4, 10, 25, 50], np.int32)
 """Lower bounds of the buckets of how many items a query has."""
+_GAPS, _LENGTHS = GAPS.tolist(), LENGTHS.tolist()
 _FIRST_LENGTH = 1 + len(GAPS) + 1
 _FIRST_CONTEXT = _FIRST_LENGTH + len(LENGTHS) + 1
 
@@ -40,8 +43,8 @@ class Blend:
     def buckets(self, query: Query) -> Ints:
         """Rows of `weights` that apply to the query."""
         n = len(query.items)
-        gap = int(np.searchsorted(GAPS, query.ages[0])) if n else len(GAPS)
-        length = int(np.searchsorted(LENGTHS, n, side="right"))
+        gap = bisect_left(_GAPS, float(query.ages[0])) if n else len(GAPS)
+        length = bisect_right(_LENGTHS, n)
         known = [_FIRST_CONTEXT + self.contexts[pair] for pair in query.context if pair in self.contexts]
         return np.array([0, 1 + gap, _FIRST_LENGTH + length, *known], np.int32)
 
@@ -53,11 +56,7 @@ class Blend:
 
     def learn(self, buckets: Ints, features: Floats, residual: Floats) -> None:
         """One step up the log-likelihood; `residual` [n] is truth less probability."""
-        gradient = features @ residual
-        self.squares[buckets] += gradient * gradient
-        rates = np.full((len(buckets), 1), self._rate / 2, np.float32)
-        rates[0] = self._rate
-        self.weights[buckets] += rates * gradient / np.sqrt(self.squares[buckets])
+        _learn(self.weights, self.squares, buckets, features @ residual, np.float32(self._rate))
 
     def state(self) -> State:
         names = packed(list(self.contexts))
@@ -71,3 +70,12 @@ class Blend:
         self.weights, self.squares = state["weights"], state["squares"]
         names = unpacked({name: state[f"contexts.{name}"] for name in ("bytes", "ends")})
         self.contexts = {pair: row for row, pair in enumerate(names)}
+
+
+@kernel
+def _learn(weights: Floats, squares: Floats, buckets: Ints, gradient: Floats, rate: np.float32) -> None:
+    for b in range(len(buckets)):
+        step = rate if b == 0 else rate / np.float32(2)
+        for c in range(len(gradient)):
+            squares[buckets[b], c] += gradient[c] * gradient[c]
+            weights[buckets[b], c] += step * gradient[c] / np.sqrt(squares[buckets[b], c])

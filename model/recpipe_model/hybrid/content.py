@@ -34,6 +34,7 @@ class Content:
         self.numbers: Floats = np.full((1, numbers), np.nan, np.float32)
         self.moments: Doubles = np.zeros((3, numbers))  # count, sum, sum of squares
         self._rarity = self.rarity()
+        self._deviations = self.deviations()
         self._profile: Floats = np.zeros(buckets, np.float32)
 
     def grow(self, items: int) -> None:
@@ -62,6 +63,7 @@ class Content:
                 column = self._numeric.index(name)
                 self.numbers[item, column] = value
                 self.moments[:, column] += 1, value, value * value
+        self._deviations = self.deviations()
 
     def clear(self, item: int) -> None:
         """Forgets the item's metadata."""
@@ -73,6 +75,7 @@ class Content:
         self.moments[:, known] -= [np.ones_like(old), old, old * old]
         self.tokens[item] = -1
         self.numbers[item] = np.nan
+        self._deviations = self.deviations()
 
     def rarity(self) -> Floats:
         """[buckets] inverse document frequency of each token."""
@@ -91,7 +94,7 @@ class Content:
             self.tokens,
             self._rarity,
             self.numbers,
-            self.deviations(),
+            self._deviations,
             query.items,
             self._profile,
             candidates,
@@ -107,7 +110,7 @@ class Content:
     def restore(self, state: State) -> None:
         for name in _NAMES:
             setattr(self, name, state[name])
-        self._rarity = self.rarity()
+        self._rarity, self._deviations = self.rarity(), self.deviations()
         self._numeric = unpacked({name: state[f"numeric.{name}"] for name in ("bytes", "ends")})
 
 

@@ -67,8 +67,9 @@ class CoVisits:
     def read(self, query: Query) -> Rows:
         """The rows of the query's items."""
         which = query.items[: self._rows]
-        scale: Floats = np.float32(1) / ((self.sums[which] + _SHRINKAGE) * np.float32(UNIT))
-        return Rows(which, self.neighbours, self.strengths, self.used, _factors(query, scale))
+        factors = _attention(query.ages[: self._rows], query.weights[: self._rows])
+        _scale(factors, self.sums, which)
+        return Rows(which, self.neighbours, self.strengths, self.used, factors)
 
     def publish(self, query: Query) -> Rows:
         """The rows of the query's items as they are read back once published (in float16)."""
@@ -79,7 +80,7 @@ class CoVisits:
                 row = self.row(item).strengths.astype(np.float16)
                 strengths[k, : len(row)] = row
         known = np.where(which >= 0, np.arange(len(which), dtype=np.int32), np.int32(-1))
-        factors = _factors(query, np.ones((len(which), STRENGTHS), np.float32))
+        factors = _attention(query.ages[: self._rows], query.weights[: self._rows])
         return Rows(known, self.neighbours[which], strengths, self.used[which], factors)
 
     def propose(self, rows: Rows) -> Ints:
@@ -137,17 +138,18 @@ class CoVisits:
         self._slot = np.zeros(len(self.used), np.int32)
 
 
-def _factors(query: Query, scale: Floats) -> Floats:
-    """[C, R] attention to each row, on average 1, times the scale [R, STRENGTHS] of its strengths."""
-    n = len(scale)
-    attention = _attention(query.ages[:n], query.weights[:n])
-    attention[:STRENGTHS] *= scale.T
-    attention[STRENGTHS] *= scale[:, STRENGTHS - 1]
-    return attention
+@kernel
+def _scale(factors: Floats, sums: Floats, which: Ints) -> None:
+    """Turns attention into what a row's strengths are multiplied by to be evidence."""
+    for k in range(len(which)):
+        for c in range(len(factors)):
+            total = sums[which[k], min(c, STRENGTHS - 1)] + _SHRINKAGE
+            factors[c, k] /= total * np.float32(UNIT)
 
 
 @kernel
 def _attention(ages: Floats, weights: Floats) -> Floats:
+    """[C, R] attention to each row, in sum 1."""
     attention = np.empty((5, len(ages)), np.float32)
     fast = slow = np.float32(1)
     for k in range(len(ages)):

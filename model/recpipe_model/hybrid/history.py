@@ -54,14 +54,14 @@ class Histories:
         recent = self._users.get(user)
         return EMPTY.items if recent is None else recent.items[: recent.count]
 
-    def query(self, user: str, now: float, limit: int) -> Query:
+    def query(self, user: str, now: float, limit: int, context: tuple[str, ...] = ()) -> Query:
         """The user's `limit` latest items; an unknown user's query is empty."""
         recent = self._users.get(user)
         if recent is None:
-            return EMPTY
+            return Query(EMPTY.items, EMPTY.ages, EMPTY.weights, context)
         latest = slice(max(0, recent.count - limit), recent.count)
         ages = np.maximum(now - recent.times[latest][::-1], 0).astype(np.float32)
-        return Query(recent.items[latest][::-1].copy(), ages, recent.weights[latest][::-1].copy())
+        return Query(recent.items[latest][::-1].copy(), ages, recent.weights[latest][::-1].copy(), context)
 
     def state(self) -> State:
         recents = list(self._users.values())

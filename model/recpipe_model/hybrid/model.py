@@ -103,7 +103,7 @@ class HybridModel:
 
     def query_of(self, user_id: str, now: float, context: tuple[str, ...] = ()) -> Query:
         """The user's recent items as this model remembers them, at `now` seconds since the epoch."""
-        return replace(self._histories.query(user_id, now, self.settings.recent), context=context)
+        return self._histories.query(user_id, now, self.settings.recent, context)
 
     def query(
         self,
@@ -361,7 +361,7 @@ class HybridModel:
     def _score(self, query: Query, more: Ints) -> "_Scored":
         """Scores the query's candidates: those given, then each component's."""
         rows = query.rows or self._covisits.read(query)
-        query = replace(query, rows=rows)
+        query = Query(query.items, query.ages, query.weights, query.context, rows)
         count = len(self.vocabulary)
         newest = np.arange(max(0, count - self.settings.fresh), count, dtype=np.int32)
         candidates = self._distinct(

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 BATCH = 32
 """Records a partition: small, because live state is written between batches."""
 REPORT_SECONDS = 1.0
-SHORTEST_PUBLISH_SECONDS = 30.0
+SHORTEST_PUBLISH_SECONDS = 60.0
 """A young model doubles fast: it is published when it has, but not more often than this."""
 
 LEARNED = Counter("recpipe_learner_events_total", "Feature rows learned from.")
