@@ -133,14 +133,17 @@ def _evidence(
         h = items[k]
         if h >= 0:
             norm = np.float32(0)
-            for t in tokens[h]:
-                if t >= 0:
-                    norm += rarity[t] * rarity[t]
+            for t in tokens[h]:  # -1 from the first that is not there
+                if t < 0:
+                    break
+                norm += rarity[t] * rarity[t]
             if norm > 0:
                 total += decay
+                share = decay / np.sqrt(norm)
                 for t in tokens[h]:
-                    if t >= 0:
-                        profile[t] += decay * rarity[t] / np.sqrt(norm)
+                    if t < 0:
+                        break
+                    profile[t] += share * rarity[t]
             for i in range(len(deviations)):
                 if not np.isnan(numbers[h, i]):
                     mean[i] += decay * numbers[h, i]
@@ -151,9 +154,10 @@ def _evidence(
         norm = np.float32(0)
         dot = np.float32(0)
         for t in tokens[j]:
-            if t >= 0:
-                norm += rarity[t] * rarity[t]
-                dot += rarity[t] * profile[t]
+            if t < 0:
+                break
+            norm += rarity[t] * rarity[t]
+            dot += rarity[t] * profile[t]
         if norm > 0:
             out[0, s] = np.float32(1e3) * dot / (total * np.sqrt(norm))
         for i in range(len(deviations)):
@@ -163,5 +167,6 @@ def _evidence(
     for h in items:
         if h >= 0:
             for t in tokens[h]:
-                if t >= 0:
-                    profile[t] = 0
+                if t < 0:
+                    break
+                profile[t] = 0

@@ -41,7 +41,7 @@ class Embedding:
 
     def scores(self, user: Floats, candidates: Ints) -> Floats:
         """[n] what the embedding adds to each candidate's score."""
-        return self.target[candidates] @ user
+        return _scores(self.target, user, candidates)
 
     def learn(self, query: Query, user: Floats, candidates: Ints, residual: Floats) -> None:
         """One step up the log-likelihood; `residual` [n] is truth less probability."""
@@ -83,6 +83,18 @@ def _encode(source: Floats, items: Ints) -> Floats:
             user += attention * source[h]
         attention *= np.float32(0.8)
     return user
+
+
+@kernel
+def _scores(target: Floats, user: Floats, candidates: Ints) -> Floats:
+    scores = np.empty(len(candidates), np.float32)
+    for s in range(len(candidates)):
+        row = target[candidates[s]]
+        total = np.float32(0)
+        for i in range(len(user)):
+            total += user[i] * row[i]
+        scores[s] = total
+    return scores
 
 
 @kernel

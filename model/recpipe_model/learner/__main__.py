@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 BATCH = 32
 """Records a partition: small, because live state is written between batches."""
 REPORT_SECONDS = 1.0
+LONGEST_LIVE_SECONDS = 0.2
+"""Time between writes of live state while the learner is behind: more of it goes to learning."""
 SHORTEST_PUBLISH_SECONDS = 60.0
 """A young model doubles fast: it is published when it has, but not more often than this."""
 
@@ -104,7 +106,8 @@ class LearnerProcess:
                     reported, learned = begun, self._learner.learned
             except OUTAGES as error:
                 log.warning("live state waits for the store: %s", error)
-            await _wait(stop, interval - (time.monotonic() - begun))
+            pause = interval if self._learner.pace.in_time else LONGEST_LIVE_SECONDS
+            await _wait(stop, pause - (time.monotonic() - begun))
 
     async def _report(self, rate: float) -> None:
         status = self._learner.status(rate, self._publisher.version)

@@ -23,5 +23,10 @@ class Pace:
         else:
             self.rate = min(self.rate + 0.1 * (self._most - self.rate) + 1e-3, self._most)
 
+    @property
+    def in_time(self) -> bool:
+        """Whether the learner tests as much as it is asked to."""
+        return self.rate >= self._most
+
     def tests_next(self) -> bool:
         return self.rate >= 1.0 or self._choose.random() < self.rate

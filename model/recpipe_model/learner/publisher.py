@@ -53,7 +53,7 @@ class Publisher:
             str(version),
         ]
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, preexec_fn=lambda: os.nice(10)
+            *command, stdin=asyncio.subprocess.DEVNULL, preexec_fn=lambda: os.nice(19)
         )
         try:
             code = await asyncio.wait_for(process.wait(), EXPORT_SECONDS)
