@@ -17,6 +17,7 @@ from recpipe.spec import RecommenderPipeline
 from recpipe.store import Keys, connect
 from recpipe.topics import LEARNER_GROUP, Topics
 from recpipe.worker import OUTAGES, work
+from recpipe_model.hybrid import HybridModel
 from recpipe_model.learner import checkpoint
 from recpipe_model.learner.learner import Learner
 from recpipe_model.learner.live import LiveState
@@ -197,6 +198,15 @@ async def main(stop: asyncio.Event, arguments: argparse.Namespace) -> None:
         await bus.close()
 
 
+def compile_kernels() -> None:
+    """Meets every kernel once, on a model that is thrown away: a new machine compiles before it is ready."""
+    model = HybridModel()
+    for number in range(3):
+        model.put_item(str(number), categories=["c"], attributes={"year": 1.0}, time=0.0)
+        model.learn("user", str(number), float(number), context=("device=unknown",), test=True)
+    model.recommend(model.query_of("user", 4.0), 1)
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="recpipe_model.learner", description=__doc__)
     parser.add_argument("--pipeline", type=Path, required=True)
@@ -210,4 +220,5 @@ def arguments() -> argparse.Namespace:
 
 if __name__ == "__main__":
     given = arguments()
+    compile_kernels()
     process.run(lambda stop: main(stop, given), part="learner", metrics_port=given.metrics_port)
