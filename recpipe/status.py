@@ -1,4 +1,4 @@
-"""What the learner says of itself, once a second, for people and for the operator."""
+"""What the learner says of itself, twice a second, for people and for the operator."""
 
 import msgspec
 

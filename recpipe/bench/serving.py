@@ -58,7 +58,6 @@ def measure_serving(items: int, dimensions: int, seconds: int) -> Serving:
 
 async def _measure(items: int, dimensions: int, seconds: int) -> Serving:
     from recpipe_model.export import export
-
     from recpipe_model.server.load import measure_predict
 
     model, inputs = trained(items, dimensions)

@@ -13,7 +13,7 @@ class Settings:
 
     recent: int = 50
     """Most recent distinct items of a user that a query holds (H)."""
-    rows: int = 30
+    rows: int = 20
     """Most recent items whose neighbour rows are read (R, at most `recent`)."""
     neighbours: int = 128
     """Entries of a neighbour row (K)."""

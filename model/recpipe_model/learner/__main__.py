@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 32
 """Records a partition: small, because live state is written between batches."""
-REPORT_SECONDS = 1.0
+REPORT_SECONDS = 0.5
 LONGEST_LIVE_SECONDS = 0.2
 """Time between writes of live state while the learner is behind: more of it goes to learning."""
 SHORTEST_PUBLISH_SECONDS = 60.0
@@ -95,7 +95,7 @@ class LearnerProcess:
         return at is None or _order(record.position) > _order(at)
 
     async def keep_live(self, stop: asyncio.Event) -> None:
-        """Writes live state at the spec's interval, and the status each second."""
+        """Writes live state at the spec's interval, and the status twice a second."""
         interval = self._model_spec.live_interval.total_seconds()
         reported, learned = time.monotonic(), self._learner.learned
         while not stop.is_set():
