@@ -191,8 +191,6 @@ class Model(Section):
 
     dimensions: Annotated[int, Field(ge=8, le=512)] = 64
     """Width of the item embedding."""
-    blend: Literal["learned", "fixed"] = "learned"
-    """Whether the components' weights follow the stream."""
     min_weight: Annotated[float, Field(ge=-100, le=100)] = 0.0
     """Events below this weight are neither tested nor taken as a positive."""
     publish_interval: Duration = parse("5m")
