@@ -92,6 +92,17 @@ class Client:
         answer = await self._http.get("/v1/recommendations", params={"user_id": user, "k": k, **parameters})
         return self._body(answer)
 
+    async def model_served(self) -> None:
+        """Waits for a model version that answers, two minutes at most: raises GatewayError."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        while degraded := (await self.recommendations("nobody", 1))["degraded"]:
+            if asyncio.get_running_loop().time() > deadline:
+                raise GatewayError(
+                    f"no model version answered within {PATIENCE_SECONDS:.0f} s (degraded: {degraded}): "
+                    "see the logs of the learner and of serving"
+                )
+            await asyncio.sleep(0.5)
+
     async def get(self, path: str, **parameters: str | int) -> dict[str, Any]:
         return self._body(await self._http.get(path, params=parameters))
 

@@ -7,7 +7,6 @@ import asyncio
 import re
 import shutil
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from recpipe.client import Client
 from recpipe.local.home import Home
 
 CONNECTIONS = 8
-MODEL_SECONDS = 120.0
 _SCRIPT = """
 math.randomseed(7)
 request = function()
@@ -59,7 +57,7 @@ async def measure_recommend(items: int, count: int, seconds: int) -> Recommend:
             file = Path(folder) / "events.jsonl"
             file.write_bytes(b"\n".join(events(count, catalogue)))
             await replay_events(home, file)
-        await _model_served(client)
+        await client.model_served()
         script = _SCRIPT % home.key("private")
         await _wrk(home, "/", script, 3)  # warm
         recommendations = await _wrk(home, "/", script, seconds)
@@ -67,15 +65,6 @@ async def measure_recommend(items: int, count: int, seconds: int) -> Recommend:
         answers = [await client.recommendations(f"u{user}", 20) for user in range(100)]
     degraded = sum(bool(answer["degraded"]) for answer in answers)
     return Recommend(items, degraded, recommendations, healthz)
-
-
-async def _model_served(client: Client) -> None:
-    """Waits for a model version that answers; raises TimeoutError."""
-    deadline = time.monotonic() + MODEL_SECONDS
-    while (await client.recommendations("u0", 20))["degraded"]:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"no model version was served within {MODEL_SECONDS:.0f} s")
-        await asyncio.sleep(0.5)
 
 
 async def _wrk(home: Home, path: str, script: str, seconds: int) -> Load:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from recpipe.cli._common import FAILURE, USAGE_ERROR, err, out
 from recpipe.pipeline_file import InvalidPipelineError, load_pipeline
@@ -55,12 +56,12 @@ def doctor() -> None:
 
     Example: `recpipe doctor` (exit code 1 where something that `recpipe run` needs is missing)
     """
-    table = Table("part", "for", "here", "how to get it")
+    table = Table("part", "for", "here", Column("how to get it", overflow="fold"))
     missing = False
     for name, purpose, needed, present, remedy in _checks():
         missing |= needed and not present
         mark = "[green]yes" if present else ("[red]no" if needed else "[yellow]no")
-        table.add_row(name, purpose, mark, "" if present else remedy)
+        table.add_row(name, purpose, mark, "" if present else escape(remedy))
     out.print(table)
     if missing:
         raise typer.Exit(FAILURE)
@@ -74,7 +75,8 @@ def _checks() -> list[tuple[str, str, bool, bool, str]]:
         ("tensorflow", "export and serving"),
         ("numba", "learner"),
         ("grpc", "model API"),
-        ("litestar", "gateway"),
+        ("starlette", "gateway"),
+        ("uvicorn", "gateway"),
         ("crawleruseragents", "bot filter"),
     ]
     python = (
@@ -87,6 +89,7 @@ def _checks() -> list[tuple[str, str, bool, bool, str]]:
     tools = [
         ("wrk", "recpipe bench recommend", "apt-get install wrk"),
         ("java", "a real Pulsar on this machine", "apt-get install openjdk-17-jre-headless"),
+        ("mvn", "fetching Pulsar once", "apt-get install maven"),
         ("kubectl", "clusters", "apt-get install kubernetes-client"),
         ("helm", "clusters", "go install helm.sh/helm/v3/cmd/helm@latest"),
     ]

@@ -115,6 +115,8 @@ async def _job(home: Home, *, items: Path | None, users: Path | None, replay: Pa
     if replay is None:
         return True
     replayed = await replay_events(home, replay)
+    async with gateway_client(home) as client:
+        await client.model_served()  # its first version may still be written
     effect = await measure_freshness(home, events=200)
     answers = await measure_answers(home, requests=500)
     out.print(counts_table(replayed))
