@@ -4,7 +4,9 @@ Every key carries the pipeline, so that two pipelines never meet, and a hash tag
 item, so that a cluster shards by it.
 """
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -74,6 +76,26 @@ class Keys:
     def tally(self) -> str:
         """Hash of counts by stage and verdict; written with each acknowledgement."""
         return f"rp:{self.pipeline}:tally"
+
+
+def located(where: str) -> str:
+    """The URL that `where` names: `env:NAME`, `file:PATH`, or itself. Raises ValueError, without the URL.
+
+    A URL with a password belongs into a variable or a file: others can read command lines.
+    """
+    kind, _, name = where.partition(":")
+    match kind:
+        case "env" if name in os.environ:
+            return os.environ[name].strip()
+        case "env":
+            raise ValueError(f"{where}: the environment variable {name} is not set; let it hold the URL")
+        case "file":
+            try:
+                return Path(name).read_text().strip()
+            except OSError as error:
+                raise ValueError(f"{where}: {error.strerror}; let the file hold the URL") from error
+        case _:
+            return where
 
 
 def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS, retries: int = 3) -> Redis:

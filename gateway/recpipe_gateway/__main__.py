@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from recpipe import process
-from recpipe.bus import ValkeyBus
+from recpipe import connections, process
+from recpipe.bus import Bus
+from recpipe.connections import Connections
 from recpipe.pipeline_file import InvalidPipelineError, load_pipeline
 from recpipe.spec import RecommenderPipeline
-from recpipe.store import Keys, connect
+from recpipe.store import Keys
 from recpipe.topics import Topics
 from recpipe.worker import OUTAGES
 from recpipe_gateway.app import application
@@ -45,13 +46,14 @@ async def main(
     stop: asyncio.Event,
     given: argparse.Namespace,
     pipeline: RecommenderPipeline,
+    connections: Connections,
     keys: ApiKeys | None,
     listener: socket.socket,
 ) -> None:
     """Serves one pipeline on a bound socket until `stop`."""
     spec, names, topics = pipeline.spec, Keys(pipeline.name), Topics.of(pipeline)
-    bus = ValkeyBus(connect(given.bus_url, answer_seconds=BUS_SECONDS, retries=1), names)
-    store = connect(given.store_url or given.bus_url, answer_seconds=STORE_SECONDS, retries=1)
+    bus = connections.bus(pipeline, answer_seconds=BUS_SECONDS, retries=1)
+    store = connections.store(answer_seconds=STORE_SECONDS, retries=1)
     client = AsyncPredictClient(given.model_target)
 
     refresh_seconds = min(spec.model.live_interval.total_seconds(), LONGEST_REFRESH_SECONDS)
@@ -87,7 +89,7 @@ async def main(
         await bus.close()
 
 
-async def _create_topics(bus: ValkeyBus, topics: Topics, stop: asyncio.Event) -> None:
+async def _create_topics(bus: Bus, topics: Topics, stop: asyncio.Event) -> None:
     """Makes the topics as soon as the bus can be reached: before that nothing can be published either."""
     while not stop.is_set():
         try:
@@ -102,8 +104,7 @@ async def _create_topics(bus: ValkeyBus, topics: Topics, stop: asyncio.Event) ->
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="recpipe_gateway", description=__doc__)
     parser.add_argument("--pipeline", type=Path, required=True)
-    parser.add_argument("--bus-url", required=True)
-    parser.add_argument("--store-url", help="where live state is; the bus's server if not given")
+    connections.add_arguments(parser)
     parser.add_argument("--model-target", required=True, help="host:port of the TensorFlow Serving API")
     parser.add_argument("--bind", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080, help="0 for any free one")
@@ -125,13 +126,13 @@ def run() -> int:
     """Reads what is needed to start, says what is missing, serves."""
     given = arguments()
     try:
-        pipeline = load_pipeline(given.pipeline)
+        pipeline, connected = load_pipeline(given.pipeline), connections.from_arguments(given)
         keys = ApiKeys.load(os.environ) if pipeline.spec.gateway.authentication.enabled else None
         listener = socket.create_server((given.bind, given.port), backlog=BACKLOG)
-    except (InvalidPipelineError, KeysError, OSError) as error:
+    except (InvalidPipelineError, KeysError, ValueError, OSError) as error:
         sys.stderr.write(f"recpipe_gateway: {error}\n")
         return USAGE_ERROR
-    process.run(lambda stop: main(stop, given, pipeline, keys, listener), part="gateway")
+    process.run(lambda stop: main(stop, given, pipeline, connected, keys, listener), part="gateway")
     return 0
 
 

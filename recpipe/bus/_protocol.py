@@ -74,6 +74,13 @@ class Subscription(Protocol):
 class Bus(Protocol):
     """A broker connection."""
 
+    async def create(self, topics: Sequence[Topic]) -> None:
+        """Makes topics and their groups where they are missing.
+
+        Where topics are deployed, as on Pulsar, raises BusUnavailableError until they are.
+        """
+        ...
+
     async def publish(
         self, topic: Topic, messages: Sequence[Message], tally: Mapping[str, int] | None = None
     ) -> None:

@@ -52,6 +52,14 @@ class PulsarBus:
         client = connect(settings.service_url, credentials)
         return cls(client, Admin(settings.admin_url, credentials), settings, store, keys)
 
+    async def create(self, topics: Sequence[Topic]) -> None:
+        """Only looks whether they are deployed: raises BusUnavailableError where one is not."""
+        try:
+            for topic in topics:
+                await asyncio.to_thread(deployed, self._client, self.name(topic))
+        except pulsar.exceptions.PulsarException as error:
+            raise BusUnavailableError(f"{topic.name}: {error}") from error
+
     async def publish(
         self, topic: Topic, messages: Sequence[Message], tally: Mapping[str, int] | None = None
     ) -> None:

@@ -11,6 +11,7 @@ import httpx
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from recpipe.connections import STORE, STORE_VARIABLE
 from recpipe.local.home import Endpoints, Home, free_port
 from recpipe.spec import RecommenderPipeline
 
@@ -54,14 +55,15 @@ def plan(
     gateway_port = free_port(port or GATEWAY_PORT)
     model_port, rest_port = free_port(MODEL_PORT), free_port(MODEL_REST_PORT)
     gateway_url = f"http://{bind}:{gateway_port}"
-    shared = ["--pipeline", str(file.resolve()), "--bus-url", store]
+    where = {STORE_VARIABLE: store}  # it may hold a password, and command lines are seen by others
+    shared = ["--pipeline", str(file.resolve()), "--bus-url", STORE]
 
     def python(module: str, *arguments: str) -> list[str]:
         return [sys.executable, "-m", module, *arguments]
 
     def function(name: str) -> Part:
         command = python(f"recpipe_functions.{name}", *shared, "--metrics-port", str(ports[name]))
-        return Part(name, command, _answers(f"http://127.0.0.1:{ports[name]}/metrics"))
+        return Part(name, command, _answers(f"http://127.0.0.1:{ports[name]}/metrics"), where)
 
     serving = python(
         "recpipe_model.server",
@@ -85,8 +87,13 @@ def plan(
         Part("serving", serving, _answers(f"http://127.0.0.1:{rest_port}/monitoring/prometheus/metrics")),
         function("clean"),
         function("features"),
-        Part("learner", learner, _answers(f"http://127.0.0.1:{ports['learner']}/metrics")),
-        Part("gateway", gateway, _answers(f"{gateway_url}/readyz"), {"RECPIPE_KEYS_DIR": str(home.keys)}),
+        Part("learner", learner, _answers(f"http://127.0.0.1:{ports['learner']}/metrics"), where),
+        Part(
+            "gateway",
+            gateway,
+            _answers(f"{gateway_url}/readyz"),
+            where | {"RECPIPE_KEYS_DIR": str(home.keys)},
+        ),
     ]
     metrics = {name: f"http://127.0.0.1:{number}/metrics" for name, number in ports.items()}
     metrics["gateway"] = f"{gateway_url}/metrics"

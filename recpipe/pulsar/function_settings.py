@@ -3,16 +3,15 @@
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from recpipe.pulsar.functions import Config, FunctionName
 from recpipe.pulsar.names import TopicName
 from recpipe.spec import RecommenderPipeline
+from recpipe.store import located
 from recpipe.topics import CLEAN_GROUP, FEATURES_GROUP, Topics
 
 MODULE = "recpipe_functions.pulsar_functions"
@@ -52,12 +51,7 @@ class FunctionSettings:
 
     def store_url(self) -> str:
         """The URL itself, found now; raises ValueError."""
-        kind, _, name = self.store.partition(":")
-        if kind == "env":
-            if name not in os.environ:
-                raise ValueError(f"store: the environment variable {name} is not set for functions")
-            return os.environ[name]
-        return Path(name).read_text().strip() if kind == "file" else self.store
+        return located(self.store)
 
 
 @dataclass(frozen=True)

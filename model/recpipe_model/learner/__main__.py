@@ -3,20 +3,22 @@
 import argparse
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from prometheus_client import Counter, Gauge
 
-from recpipe import process
-from recpipe.bus import Record, Subscription, ValkeyBus
+from recpipe import connections, process
+from recpipe.bus import Record, Subscription
+from recpipe.connections import Connections
 from recpipe.pipeline_file import load_pipeline
 from recpipe.schema import FEATURES, IMPRESSION, ITEM
 from recpipe.spec import RecommenderPipeline
-from recpipe.store import Keys, connect
+from recpipe.store import Keys
 from recpipe.topics import LEARNER_GROUP, Topics
-from recpipe.worker import OUTAGES, work
+from recpipe.worker import OUTAGES, subscribed, work
 from recpipe_model.hybrid import HybridModel
 from recpipe_model.learner import checkpoint
 from recpipe_model.learner.learner import Learner
@@ -30,6 +32,7 @@ BATCH = 32
 REPORT_SECONDS = 0.5
 LONGEST_LIVE_SECONDS = 0.2
 """Time between writes of live state while the learner is behind: more of it goes to learning."""
+USAGE_ERROR = 2
 SHORTEST_PUBLISH_SECONDS = 60.0
 """A young model doubles fast: it is published when it has, but not more often than this."""
 
@@ -178,16 +181,22 @@ async def _wait(stop: asyncio.Event, seconds: float) -> None:
         return
 
 
-async def main(stop: asyncio.Event, arguments: argparse.Namespace) -> None:
-    pipeline = load_pipeline(arguments.pipeline)
+async def main(
+    stop: asyncio.Event,
+    arguments: argparse.Namespace,
+    pipeline: RecommenderPipeline,
+    connected: Connections,
+) -> None:
     topics, keys = Topics.of(pipeline), Keys(pipeline.name)
-    bus = ValkeyBus(connect(arguments.bus_url), keys)
-    store = connect(arguments.store_url or arguments.bus_url)
-    subscription = await bus.subscribe([topics.items, topics.features, topics.impressions], LEARNER_GROUP)
-    learner = LearnerProcess(
-        pipeline, subscription, LiveState(store, keys), arguments.checkpoints, arguments.models
-    )
+    bus, store = connected.bus(pipeline), connected.store()
     try:
+        read = [topics.items, topics.features, topics.impressions]
+        subscription = await subscribed(bus, read, LEARNER_GROUP, stop)
+        if subscription is None:
+            return
+        learner = LearnerProcess(
+            pipeline, subscription, LiveState(store, keys), arguments.checkpoints, arguments.models
+        )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(work(subscription, learner.handle, stop, BATCH))
             tasks.create_task(learner.keep_live(stop))
@@ -210,15 +219,27 @@ def compile_kernels() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="recpipe_model.learner", description=__doc__)
     parser.add_argument("--pipeline", type=Path, required=True)
-    parser.add_argument("--bus-url", required=True)
-    parser.add_argument("--store-url", help="where live state is written; the bus's server if not given")
+    connections.add_arguments(parser)
     parser.add_argument("--checkpoints", type=Path, required=True)
     parser.add_argument("--models", type=Path, required=True, help="base path of the published versions")
     parser.add_argument("--metrics-port", type=int)
     return parser.parse_args()
 
 
-if __name__ == "__main__":
+def run() -> int:
+    """Reads what is needed to start, says what is wrong with it, learns."""
     given = arguments()
+    try:
+        pipeline, connected = load_pipeline(given.pipeline), connections.from_arguments(given)
+    except ValueError as error:
+        sys.stderr.write(f"recpipe_model.learner: {error}\n")
+        return USAGE_ERROR
     compile_kernels()
-    process.run(lambda stop: main(stop, given), part="learner", metrics_port=given.metrics_port)
+    process.run(
+        lambda stop: main(stop, given, pipeline, connected), part="learner", metrics_port=given.metrics_port
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())
