@@ -1,0 +1,91 @@
+"""A real Kubernetes API for those who ask: etcd, API server and controllers, without a node."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CLUSTER = ROOT / "tools" / "cluster"
+START_SECONDS = 240
+CALL_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Kubernetes:
+    """An API server of its own; KUBECONFIG of its administrator, and its log of who asked for what."""
+
+    home: Path
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.home / "admin.kubeconfig"
+
+    @property
+    def audit_log(self) -> Path:
+        """One JSON object (audit.k8s.io/v1 Event) a line, for every request there was."""
+        return self.home / "log" / "audit.jsonl"
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Runs kubectl of the server's version; the exit code is the caller's to look at."""
+        command = [str(binaries() / "kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments]
+        return subprocess.run(
+            command, input=stdin, capture_output=True, text=True, timeout=CALL_SECONDS, check=False
+        )
+
+    def apply(self, *resources: Mapping[str, Any]) -> None:
+        done = self.kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(resources))
+        assert done.returncode == 0, done.stderr
+
+    def get(self, *arguments: str) -> dict[str, Any]:
+        done = self.kubectl("get", "--output=json", *arguments)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+
+def binaries() -> Path:
+    """Where tools/cluster keeps what it compiled."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        from kube.binaries import BIN
+    finally:
+        sys.path.remove(str(ROOT / "tools"))
+    return BIN
+
+
+@contextmanager
+def api_server(home: Path, *options: str) -> Iterator[Kubernetes]:
+    """Runs `tools/cluster api` with the CRD in place; with `--fake-node` pods are said to be ready."""
+    started = subprocess.run(
+        [CLUSTER, "api", "--home", home, "--fresh", *options],
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    try:
+        assert started.returncode == 0, started.stderr
+        kubernetes = Kubernetes(home)
+        crd = ROOT / "crds" / "recommenderpipelines.recpipe.dev.yaml"
+        done = kubernetes.kubectl("apply", "--server-side", "-f", str(crd))
+        assert done.returncode == 0, done.stderr
+        done = kubernetes.kubectl("wait", "--for=condition=Established", "-f", str(crd), "--timeout=30s")
+        assert done.returncode == 0, done.stderr
+        yield kubernetes
+    finally:
+        subprocess.run([CLUSTER, "down", "--home", home], check=True, timeout=CALL_SECONDS)
+
+
+@pytest.fixture(scope="session")
+def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubernetes]:
+    """One for the whole session; tests keep to namespaces of their own."""
+    with api_server(tmp_path_factory.mktemp("kubernetes")) as running:
+        yield running
