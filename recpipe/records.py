@@ -24,6 +24,8 @@ class CleanEvent(Event):
 
     weight: float
     bot_score: float
+    place: tuple[int, ...]
+    """Of the event on the events topic, see recpipe.bus.Record.place."""
 
 
 class FeatureRow(TypedDict):

@@ -41,7 +41,7 @@ class Keys:
         return f"rp:{self.pipeline}:n:{{{item}}}"
 
     def seen(self, event: str) -> str:
-        """Deduplication marker: the position of the event that came first; written by clean."""
+        """Deduplication marker: the place of the event that came first, and its verdict; written by clean."""
         return f"rp:{self.pipeline}:d:{{{event}}}"
 
     def bot(self, user: str) -> str:

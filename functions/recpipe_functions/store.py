@@ -11,7 +11,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 _SET_ALL = """
-for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i + 1], 'PX', ARGV[1]) end
+for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[2 * i], 'PX', ARGV[2 * i - 1]) end
 """
 _CLAIM_ALL = """
 local earlier = {}
@@ -37,10 +37,15 @@ class BatchStore:
         values = iter(answer)
         return [[next(values) for _ in group] for group in groups]
 
-    async def set(self, values: Mapping[str, bytes], expiry: timedelta) -> None:
-        """Writes all values."""
-        if values:
-            await self._set_all(keys=[*values], args=[_milliseconds(expiry), *values.values()])
+    async def set(self, *groups: tuple[Mapping[str, bytes], timedelta]) -> None:
+        """Writes the values of all groups, each with its expiry, in one step."""
+        keys = [key for values, _ in groups for key in values]
+        if keys:
+            arguments: list[int | bytes] = []
+            for values, expiry in groups:
+                for value in values.values():
+                    arguments += (_milliseconds(expiry), value)
+            await self._set_all(keys=keys, args=arguments)
 
     async def claim(self, claims: Sequence[tuple[str, bytes]], expiry: timedelta) -> list[bytes | None]:
         """Writes each (key, value) whose key is free, in order; answers what was there before."""

@@ -120,4 +120,5 @@ def _event(user: str, item: str, kind: str, session: str, at: int) -> CleanEvent
         referrer="",
         weight=BUILT_IN_TYPES[kind].weight,
         bot_score=0.0,
+        place=(),
     )

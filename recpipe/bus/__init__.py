@@ -4,7 +4,26 @@ Delivery is at least once. A record is stored when `publish` returns, and delive
 crash until it is acknowledged.
 """
 
-from recpipe.bus._protocol import Bus, BusFullError, BusUnavailableError, Message, Record, Subscription
+from recpipe.bus._protocol import (
+    Bus,
+    BusFullError,
+    BusUnavailableError,
+    Message,
+    Place,
+    Record,
+    Subscription,
+    is_behind,
+)
 from recpipe.bus.valkey import ValkeyBus
 
-__all__ = ["Bus", "BusFullError", "BusUnavailableError", "Message", "Record", "Subscription", "ValkeyBus"]
+__all__ = [
+    "Bus",
+    "BusFullError",
+    "BusUnavailableError",
+    "Message",
+    "Place",
+    "Record",
+    "Subscription",
+    "ValkeyBus",
+    "is_behind",
+]

@@ -14,6 +14,10 @@ class BusFullError(Exception):
     """A topic holds as much unread as it may; nothing was stored. Ask again later."""
 
 
+Place = tuple[int, ...]
+"""Partition and position of a record, as numbers."""
+
+
 class Message(NamedTuple):
     """What is sent: a key (its records stay in order) and an encoded record."""
 
@@ -34,17 +38,17 @@ class Record(NamedTuple):
     value: bytes
 
     @property
-    def place(self) -> tuple[int, ...]:
-        """Partition and position as numbers: within a partition, what came later is greater."""
+    def place(self) -> Place:
+        """Within a partition, what came later is greater."""
         return self.partition, *map(int, self.position.split("-"))
 
-    def is_in(self, newest: tuple[int, ...]) -> bool:
-        """Whether something that goes up to the place `newest` holds this record.
 
-        Places of two partitions say nothing of each other: keys move when partitions are added.
-        """
-        place = self.place
-        return place[:1] == newest[:1] and place <= newest
+def is_behind(place: Place, newest: Place) -> bool:
+    """Whether something that goes up to the place `newest` holds the record at `place`.
+
+    Places of two partitions say nothing of each other: keys move when partitions are added.
+    """
+    return place[:1] == newest[:1] and place <= newest
 
 
 class Subscription(Protocol):

@@ -56,7 +56,7 @@ class _Hints(msgspec.Struct):
 
 
 _HINTS = msgspec.json.Decoder(_Hints)
-_HUMAN = Judgement(0.0)
+HUMAN = Judgement(0.0)
 
 
 class BotFilter:
@@ -77,7 +77,7 @@ class BotFilter:
     def __call__(self, event: CleanEvent, watch: Watch, crowd: Crowd) -> tuple[Judgement, Watch, Crowd]:
         """The judgement of one event, and what is known after it."""
         if not self.enabled:
-            return _HUMAN, watch, crowd
+            return HUMAN, watch, crowd
         after = self._watched(watch, event)
         found = [*self._declared(event), *_hinted(event), *self._too_fast(after)]
         if len(after.gaps) >= _FEWEST_GAPS_OF_SESSION:
@@ -91,7 +91,7 @@ class BotFilter:
                 else:
                     crowd = crowd.learned(session)
         if not found:
-            return _HUMAN, after, crowd
+            return HUMAN, after, crowd
         score = min(sum(score for score, _ in found), 1.0)
         return Judgement(round(score, 3), tuple(reason for _, reason in found)), after, crowd
 

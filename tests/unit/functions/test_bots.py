@@ -44,6 +44,7 @@ def event(at: float, kind: str = "click", user_agent: str = CHROME, data: str = 
         "referrer": "",
         "weight": 1.0,
         "bot_score": 0.0,
+        "place": (),
     }
 
 

@@ -49,7 +49,7 @@ def reason(**changes: Any) -> tuple[str, str]:
 
 
 def test_a_sound_event_keeps_all_it_said_and_gets_its_weight() -> None:
-    assert clean() == {**event(), "weight": 1.0, "bot_score": 0.0}
+    assert clean() == {**event(), "weight": 1.0, "bot_score": 0.0, "place": ()}
     assert clean(event_type="purchase")["weight"] == 5.0
     assert clean(event_type="rating", additional_data='{"stars": 4.5}')["weight"] == 4.5
 

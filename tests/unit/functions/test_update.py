@@ -39,6 +39,7 @@ def event(at: int, **changes: Any) -> CleanEvent:
         "referrer": "",
         "weight": 1.0,
         "bot_score": 0.0,
+        "place": (),
     }
     return cast(CleanEvent, made | changes)
 
