@@ -42,8 +42,10 @@ format: setup ## Format and mend what can be mended
 bench: setup ## Every benchmark, as tables
 	@for name in serving recommend freshness ingest state; do $(BIN)/recpipe bench $$name || exit 1; done
 
-crds: setup ## Generate crds/ from the spec
+crds: setup ## Generate the CRD (crds/ and the chart's copy) and docs/reference.md from the spec
 	@$(BIN)/recpipe crd --output crds/recommenderpipelines.recpipe.dev.yaml
+	@$(BIN)/recpipe crd --output charts/recpipe/files/crd.yaml
+	@$(BIN)/recpipe reference --output docs/reference.md
 
 requirements: setup ## Pin what pyproject.toml asks for
 	@$(BIN)/uv pip compile --quiet --extra dev --no-emit-index-url --no-header --output-file requirements.txt pyproject.toml

@@ -7,6 +7,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from recpipe.duration import PATTERN, render
+from recpipe.rules import VALIDATIONS
 from recpipe.spec import NAME_PATTERN, PipelineSpec, Section
 
 GROUP = "recpipe.dev"
@@ -55,7 +56,7 @@ def custom_resource_definition() -> dict[str, Any]:
                 },
             },
         },
-        "x-kubernetes-validations": [
+        VALIDATIONS: [
             {
                 "rule": f"self.metadata.name.matches({NAME_PATTERN!r})",
                 "message": "metadata.name: use a-z, 0-9 and -, at most 40 characters: topics bear it",
@@ -128,7 +129,7 @@ def _structural(model: type[Section]) -> dict[str, Any]:
         if "properties" in node:
             out["properties"] = {key: resolve(value) for key, value in node["properties"].items()}
             if node.get("title") in rules and rules[node["title"]]:
-                out["x-kubernetes-validations"] = [
+                out[VALIDATIONS] = [
                     {"rule": rule.cel, "message": rule.message} for rule in rules[node["title"]]
                 ]
         out.pop("additionalProperties", None)

@@ -9,7 +9,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
-PATTERN = r"^(0|[1-9][0-9]*)(ms|s|m|h)$"
+PATTERN = r"^(0|[1-9][0-9]{0,5})(ms|s|m|h)$"
+FORM = "write one whole number of at most six digits and a unit: ms, s, m or h, such as 30s or 24h"
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 
 
@@ -17,9 +18,9 @@ def parse(text: object) -> timedelta:
     """Reads "10m" as ten minutes; raises ValueError with the accepted form for anything else."""
     if isinstance(text, timedelta):
         return text
-    found = re.match(PATTERN, text) if isinstance(text, str) else None
+    found = re.fullmatch(PATTERN, text) if isinstance(text, str) else None
     if found is None:
-        raise ValueError("write one whole number and a unit: ms, s, m or h, such as 30s or 24h")
+        raise ValueError(FORM)
     return timedelta(milliseconds=int(found[1]) * _UNITS[found[2]])
 
 
@@ -36,5 +37,5 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(parse),
     PlainSerializer(render, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": PATTERN}),
+    WithJsonSchema({"type": "string", "pattern": PATTERN, "maxLength": 9}),
 ]

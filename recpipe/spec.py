@@ -5,28 +5,58 @@ a default that works, so `spec: {}` is a pipeline.
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from recpipe.duration import Duration, parse
+from recpipe.rules import Change, Rule, between, matching
 
 API_VERSION = "recpipe.dev/v1alpha1"
 KIND = "RecommenderPipeline"
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$"
 
 
-@dataclass(frozen=True)
-class Rule:
-    """A rule between fields, said once for the API server (CEL) and once for Python."""
-
-    cel: str
-    holds: Callable[[Any], bool]
-    message: str
+Name = Annotated[
+    str,
+    Field(max_length=253),
+    matching(
+        r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        "give the name of an object in this namespace: a-z, 0-9, - and ., such as shop-keys",
+    ),
+]
+Image = Annotated[
+    str,
+    Field(max_length=256),
+    matching(
+        r"^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9._-]+(/[a-z0-9._-]+)*"
+        r"(:[A-Za-z0-9_][A-Za-z0-9._-]*)?(@sha256:[0-9a-f]{64})?$",
+        "give an image as repository:tag or repository@sha256:digest, without https:// in front",
+    ),
+]
+Storage = Annotated[
+    str,
+    Field(max_length=16),
+    matching(r"^[1-9][0-9]*(Mi|Gi|Ti)$", "write a whole number above 0 and Mi, Gi or Ti, such as 5Gi"),
+    Change(
+        "quantity(self).compareTo(quantity(oldSelf)) >= 0",
+        "a volume can only grow: keep the size, or make a pipeline of another name with a smaller one",
+    ),
+]
+Cpu = Annotated[
+    str,
+    Field(max_length=16),
+    matching(
+        r"^([1-9][0-9]*m?|[0-9]+\.[0-9]+)$", "write cores such as 2 or 0.5, or thousandths such as 250m"
+    ),
+]
+Memory = Annotated[
+    str,
+    Field(max_length=16),
+    matching(r"^[1-9][0-9]*(Mi|Gi)$", "write a whole number above 0 and Mi or Gi, such as 512Mi or 2Gi"),
+]
 
 
 class Section(BaseModel):
@@ -39,13 +69,13 @@ class Section(BaseModel):
         frozen=True,
         use_attribute_docstrings=True,
     )
-    rules: ClassVar[tuple[Rule, ...]] = ()
+    rules: ClassVar[tuple[Rule | Change, ...]] = ()
 
     @model_validator(mode="after")
     def _rules_hold(self) -> Self:
         for rule in self.rules:
-            if not rule.holds(self):
-                raise ValueError(rule.message)
+            if isinstance(rule, Rule):
+                rule.check(self)
         return self
 
 
@@ -66,43 +96,61 @@ BUILT_IN_TYPES = {
 }
 
 
+def _has_a_group(pattern: str) -> bool:
+    """Whether it is a regular expression of RE2's with a group; raises ValueError where it is none."""
+    if found := re.search(r"\(\?(=|!|<=|<!|\(|P=|>)|\\[1-9]", pattern):
+        raise ValueError(f"{pattern!r} is not a regular expression of RE2: it knows no {found[0]}")
+    try:
+        return re.compile(pattern).groups > 0
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+
+
+ItemIdPattern = Annotated[
+    str,
+    Field(max_length=256),
+    Rule(
+        # The first part is true of every pattern, and cannot be evaluated where it is none.
+        r"(''.matches(self) ? true : true) && self.matches('(^|[^\\\\])\\((\\?P<|[^?])')",
+        _has_a_group,
+        "put a group around the item id, such as /items/([^/?]+)",
+    ),
+]
+"""In RE2's syntax, which has no look-around and cannot be made to run for ever by a page's address."""
+
+
 class Events(Section):
     """Which events there are and how they are kept."""
 
-    types: Annotated[dict[str, EventType], Field(max_length=32)] = {}
+    types: Annotated[
+        dict[str, EventType],
+        Field(max_length=32),
+        Rule(
+            "self.all(name, name.matches('^[a-z][a-z0-9_]{0,31}$'))",
+            lambda types: all(re.fullmatch("[a-z][a-z0-9_]{0,31}", name) for name in types),
+            "name event types with a-z, 0-9 and _, a letter first, 32 characters at most",
+        ),
+    ] = {}
     """Event types beside (or redefining) click, scroll, hover and purchase."""
-    item_id_patterns: Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=16)] = [
+    item_id_patterns: Annotated[list[ItemIdPattern], Field(max_length=16)] = [
         r"/(?:items?|products?|p|articles?|videos?|watch|movies?)/([A-Za-z0-9._~-]{1,128})"
     ]
     """Regular expressions whose first group is the item id in a `page_url`; the first that matches counts."""
-    partitions: Annotated[int, Field(ge=1, le=256)] = 4
+    partitions: Annotated[
+        int,
+        Field(ge=1, le=256),
+        Change(
+            "self >= oldSelf",
+            "partitions can only grow: keep the number, or replay into a pipeline of another name with fewer",
+        ),
+    ] = 4
     """Partitions of every topic; they can grow, never shrink."""
-    retention: Duration = parse("168h")
+    retention: Annotated[Duration, between("0s", "87600h")] = parse("168h")
     """How long the bus keeps what has been read by all, for backfill and retraining."""
     max_backlog: Annotated[int, Field(ge=1_000, le=100_000_000)] = 250_000
     """Records a partition holds before senders are asked to wait (embedded bus)."""
     max_event_bytes: Annotated[int, Field(ge=256, le=1_048_576)] = 16_384
     """Size of one event's JSON, in bytes."""
-
-    @field_validator("item_id_patterns")
-    @classmethod
-    def _has_one_group(cls, patterns: list[str]) -> list[str]:
-        for pattern in patterns:
-            try:
-                groups = re.compile(pattern).groups
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
-            if groups < 1:
-                raise ValueError(f"{pattern!r} needs a group around the item id, such as /items/([^/?]+)")
-        return patterns
-
-    @field_validator("types")
-    @classmethod
-    def _are_names(cls, types: dict[str, EventType]) -> dict[str, EventType]:
-        for name in types:
-            if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name):
-                raise ValueError(f"{name!r} is not an event type: use a-z, 0-9 and _, 32 characters at most")
-        return types
 
     def all_types(self) -> dict[str, EventType]:
         """The built-in types with the spec's own on top."""
@@ -135,11 +183,11 @@ class Bots(Section):
 class Cleaning(Section):
     """Is this event true, new and human?"""
 
-    deduplication_window: Duration = parse("10m")
+    deduplication_window: Annotated[Duration, between("1s", "720h")] = parse("10m")
     """How long an event id is remembered."""
-    max_lateness: Duration = parse("24h")
+    max_lateness: Annotated[Duration, between("1s", "999999h")] = parse("24h")
     """Oldest accepted timestamp, counted from arrival."""
-    max_future_skew: Duration = parse("5m")
+    max_future_skew: Annotated[Duration, between("0s", "24h")] = parse("5m")
     """Newest accepted timestamp, counted from arrival: client clocks run ahead."""
     bots: Bots = Bots()
 
@@ -147,9 +195,11 @@ class Cleaning(Section):
 class Features(Section):
     """The user's live state."""
 
-    half_life: Duration = parse("6h")
+    half_life: Annotated[Duration, between("1s", "87600h")] = parse("6h")
     """Half-life of the activity score and of category interest."""
-    windows: Annotated[list[Duration], Field(min_length=1, max_length=4)] = [
+    windows: Annotated[
+        list[Annotated[Duration, between("1s", "8760h")]], Field(min_length=1, max_length=4)
+    ] = [
         parse("1h"),
         parse("24h"),
         parse("168h"),
@@ -157,9 +207,9 @@ class Features(Section):
     """Sliding windows of the frequency counts."""
     history_length: Annotated[int, Field(ge=1, le=1_000)] = 50
     """Items remembered for each user, newest first."""
-    session_gap: Duration = parse("30m")
+    session_gap: Annotated[Duration, between("1s", "720h")] = parse("30m")
     """Silence that ends a session when the tracker names none."""
-    state_ttl: Duration = parse("2160h")
+    state_ttl: Annotated[Duration, between("1m", "87600h")] = parse("2160h")
     """How long a silent user is remembered."""
     profiles: bool = True
     """Join user profiles."""
@@ -176,14 +226,48 @@ class Drift(Section):
     min_events: Annotated[int, Field(ge=100, le=10_000_000)] = 2_000
 
 
+class Resources(Section):
+    """Requests and limits of one container, in Kubernetes quantities."""
+
+    cpu: Cpu = "250m"
+    memory: Memory = "512Mi"
+
+
+class LearnerResources(Resources):
+    """The learner also exports model versions, for which it needs TensorFlow and room."""
+
+    cpu: Cpu = "500m"
+    memory: Memory = "3Gi"
+
+
 class ModelStorage(Section):
     """Where model versions live."""
 
-    size: Annotated[str, Field(pattern=r"^[0-9]+(Mi|Gi|Ti)$")] = "5Gi"
-    storage_class: str | None = None
+    size: Storage = "5Gi"
+    storage_class: Name | None = None
+    access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = "ReadWriteOnce"
+    """ReadWriteOnce keeps learner and serving on one node; ReadWriteMany lets serving spread over nodes."""
     url: Annotated[str, Field(max_length=512)] | None = None
     """Object storage or directory instead of a volume claim."""
     keep_versions: Annotated[int, Field(ge=1, le=100)] = 3
+
+    rules: ClassVar = (
+        Change(
+            "has(self.storageClass) == has(oldSelf.storageClass) "
+            "&& (!has(self.storageClass) || self.storageClass == oldSelf.storageClass)",
+            "storageClass: a volume keeps its class; make a pipeline of another name with another one",
+        ),
+    )
+
+
+Schedule = Annotated[
+    str,
+    Field(max_length=64),
+    matching(
+        r"^(@(hourly|daily|weekly|monthly|yearly)|([-0-9*/,]+ ){3}[-0-9A-Za-z*/,]+ [-0-9A-Za-z*/,]+)$",
+        "give a cron expression of five fields, such as 0 4 * * *, or @daily",
+    ),
+]
 
 
 class Model(Section):
@@ -193,37 +277,24 @@ class Model(Section):
     """Width of the item embedding."""
     min_weight: Annotated[float, Field(ge=-100, le=100)] = 0.0
     """Events below this weight are neither tested nor taken as a positive."""
-    publish_interval: Duration = parse("5m")
+    publish_interval: Annotated[
+        Duration, between("5s", "720h", "what must be fresher travels as live inputs")
+    ] = parse("5m")
     """Time between full model versions; live inputs keep answers fresh between them."""
-    checkpoint_interval: Duration = parse("10s")
-    live_interval: Duration = parse("100ms")
+    checkpoint_interval: Annotated[
+        Duration, between("100ms", "1h", "after a crash the learner goes back to its checkpoint")
+    ] = parse("10s")
+    live_interval: Annotated[
+        Duration, between("1ms", "200ms", "recommendations would lag behind the last click")
+    ] = parse("100ms")
     """Longest wait before what was just learned is in the store."""
-    retrain_schedule: Annotated[str, Field(max_length=64)] | None = None
+    retrain_schedule: Schedule | None = None
     """Cron expression of full retraining from retained events."""
     test_rate: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of events tested before they are learned from; a learner that is behind tests fewer."""
     drift: Drift = Drift()
     storage: ModelStorage = ModelStorage()
-
-    rules: ClassVar = (
-        Rule(
-            "duration(self.liveInterval) <= duration('200ms')",
-            lambda m: m.live_interval <= parse("200ms"),
-            "liveInterval: at most 200ms, or recommendations would lag behind the last click",
-        ),
-        Rule(
-            "duration(self.publishInterval) >= duration('5s')",
-            lambda m: m.publish_interval >= parse("5s"),
-            "publishInterval: at least 5s; what must be fresher travels as live inputs",
-        ),
-    )
-
-
-class Resources(Section):
-    """Requests and limits of one container, in Kubernetes quantities."""
-
-    cpu: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?m?$")] = "250m"
-    memory: Annotated[str, Field(pattern=r"^[0-9]+(Mi|Gi)$")] = "512Mi"
+    resources: LearnerResources = LearnerResources()
 
 
 class Autoscaling(Section):
@@ -243,17 +314,22 @@ class Autoscaling(Section):
 class Serving(Section):
     """How recommendations are answered."""
 
-    image: Annotated[str, Field(max_length=256)] = "tensorflow/serving:2.19.1"
+    image: Image | None = None
+    """Image of the model server, instead of the operator's: any that takes tensorflow_model_server's flags."""
     replicas: Annotated[int, Field(ge=1, le=1_000)] = 1
     autoscaling: Autoscaling | None = None
     resources: Resources = Resources()
+    version: Annotated[int, Field(ge=1)] | None = None
+    """Serve exactly this model version, to roll back; if not given the newest."""
+    labels: Annotated[dict[str, Annotated[int, Field(ge=1)]], Field(max_length=8)] = {}
+    """Names for model versions, such as `canary: 12`; with labels, every kept version is loaded."""
     exclude_seen: bool = False
     """Leave out items in the user's history: films yes, shops usually no."""
     exclude_purchased: bool = True
     """Leave out items the user has bought."""
     max_per_category: Annotated[int, Field(ge=1, le=1_000)] | None = None
     """At most so many items of one first category in an answer."""
-    deadline: Duration = parse("100ms")
+    deadline: Annotated[Duration, between("1ms", "30s")] = parse("100ms")
     """Time the model has before a degraded answer is given."""
 
 
@@ -261,14 +337,31 @@ class Authentication(Section):
     """API keys: the public key may only send events; the private key reads and edits."""
 
     enabled: bool = True
-    secret: Annotated[str, Field(max_length=253)] | None = None
+    secret: Name | None = None
     """Secret with the keys `public` and `private`; made by the operator where it is not named."""
 
 
 class Ingress(Section):
-    host: Annotated[str, Field(min_length=1, max_length=253)]
-    class_name: str | None = None
-    tls_secret: str | None = None
+    host: Annotated[
+        str,
+        Field(max_length=253),
+        matching(
+            r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+            "give a host name in lower case, such as events.shop.example, without https:// or a path",
+        ),
+    ]
+    class_name: Name | None = None
+    tls_secret: Name | None = None
+
+
+Origin = Annotated[
+    str,
+    Field(max_length=256),
+    matching(
+        r"^(\*|https?://[^/?#@ ]+)$",
+        "give an origin as browsers send it, scheme and host without a path, such as https://shop.example, or *",
+    ),
+]
 
 
 class Gateway(Section):
@@ -279,7 +372,7 @@ class Gateway(Section):
     resources: Resources = Resources()
     authentication: Authentication = Authentication()
     ingress: Ingress | None = None
-    cors_origins: Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=32)] = []
+    cors_origins: Annotated[list[Origin], Field(max_length=32)] = []
     """Origins whose pages may send events; empty means none, `*` any."""
     max_batch: Annotated[int, Field(ge=1, le=10_000)] = 1_000
     """Events in one request."""
@@ -287,26 +380,51 @@ class Gateway(Section):
     """Admission limit of one user, so that a hot key cannot hold up the rest."""
 
 
+Place = Annotated[
+    str,
+    Field(max_length=64),
+    matching(r"^[A-Za-z0-9_.-]+$", "use A-Z, a-z, 0-9, _, . and -, 64 characters at most"),
+    Change(
+        "self == oldSelf",
+        "topics cannot move: keep it, or make a pipeline of another name and replay into that",
+    ),
+]
+
+
 class Pulsar(Section):
     """The bus on a cluster."""
 
-    service_url: Annotated[str, Field(pattern=r"^pulsar(\+ssl)?://.+")] = "pulsar://pulsar:6650"
-    admin_url: Annotated[str, Field(pattern=r"^https?://.+")] = "http://pulsar:8080"
-    tenant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "public"
-    namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "default"
-    credentials_secret: Annotated[str, Field(max_length=253)] | None = None
+    service_url: Annotated[
+        str,
+        Field(max_length=512),
+        matching(
+            r"^pulsar(\+ssl)?://[^@/ ]+$",
+            "give pulsar://host:6650 or pulsar+ssl://host:6651, without a password: that is credentialsSecret's",
+        ),
+    ] = "pulsar://pulsar:6650"
+    admin_url: Annotated[
+        str,
+        Field(max_length=512),
+        matching(
+            r"^https?://[^@ ]+$",
+            "give http://host:8080 or https://host:8443, without a password: that is credentialsSecret's",
+        ),
+    ] = "http://pulsar:8080"
+    tenant: Place = "public"
+    namespace: Place = "default"
+    credentials_secret: Name | None = None
 
 
 class ManagedStore(Section):
-    image: Annotated[str, Field(max_length=256)] = "valkey/valkey:8.1"
-    memory: Annotated[str, Field(pattern=r"^[0-9]+(Mi|Gi)$")] = "1Gi"
-    storage: Annotated[str, Field(pattern=r"^[0-9]+(Mi|Gi|Ti)$")] = "2Gi"
+    image: Image = "valkey/valkey:8.1"
+    memory: Memory = "1Gi"
+    storage: Storage = "2Gi"
 
 
 class Store(Section):
     """Valkey or Redis for live state."""
 
-    url_secret: Annotated[str, Field(max_length=253)] | None = None
+    url_secret: Name | None = None
     """Secret with the key `url` of a store that exists already."""
     managed: ManagedStore | None = None
     """A store that the operator runs; the default where `urlSecret` is not given."""
@@ -343,8 +461,9 @@ class PipelineSpec(Section):
 
     rules: ClassVar = (
         Rule(
-            "self.cleaning.bots.rhythmTypes.all(t, t in ['click', 'scroll', 'hover', 'purchase'] "
-            "|| t in self.events.types)",
+            # A default is judged before the defaults below it are filled in: hence `has`.
+            "!has(self.cleaning) || self.cleaning.bots.rhythmTypes.all(t, "
+            "t in ['click', 'scroll', 'hover', 'purchase'] || t in self.events.types)",
             lambda s: set(s.cleaning.bots.rhythm_types) <= set(s.events.all_types()),
             "cleaning.bots.rhythmTypes: name only built-in event types and those of events.types",
         ),

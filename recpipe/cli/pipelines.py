@@ -1,4 +1,4 @@
-"""`recpipe validate`, `recpipe crd` and `recpipe doctor`."""
+"""`recpipe validate`, `recpipe crd`, `recpipe reference` and `recpipe doctor`."""
 
 import shutil
 import sys
@@ -17,6 +17,7 @@ from recpipe.pipeline_file import InvalidPipelineError, load_pipeline
 def register(app: typer.Typer) -> None:
     app.command()(validate)
     app.command()(crd)
+    app.command()(reference)
     app.command()(doctor)
 
 
@@ -36,19 +37,34 @@ def validate(files: Annotated[list[Path], typer.Argument(help="Pipeline files.")
         raise typer.Exit(USAGE_ERROR)
 
 
-def crd(
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file instead.")] = None,
-) -> None:
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file instead.")]
+
+
+def crd(output: Output = None) -> None:
     """Print the CustomResourceDefinition.
 
     Example: `recpipe crd | kubectl apply --server-side -f -`
     """
     from recpipe.crd import render_crd
 
+    _write(render_crd(), output)
+
+
+def reference(output: Output = None) -> None:
+    """Print the reference page of the resource: fields, types, defaults and rules, in Markdown.
+
+    Example: `recpipe reference --output docs/reference.md`
+    """
+    from recpipe.reference import render_reference
+
+    _write(render_reference(), output)
+
+
+def _write(text: str, output: Path | None) -> None:
     if output:
-        output.write_text(render_crd())
+        output.write_text(text)
     else:
-        sys.stdout.write(render_crd())
+        sys.stdout.write(text)
 
 
 def doctor() -> None:

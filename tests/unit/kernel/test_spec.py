@@ -1,5 +1,6 @@
 """A pipeline file says what is wrong with it: field, value, remedy."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from jsonschema import Draft202012Validator
 
 from recpipe.crd import custom_resource_definition, render_crd
 from recpipe.pipeline_file import InvalidPipelineError, load_pipeline
+from recpipe.reference import render_reference
 from recpipe.spec import PipelineSpec
 
 ROOT = Path(__file__).parents[3]
@@ -41,13 +43,16 @@ def test_every_example_is_valid(example: Path) -> None:
             "{events: {partitions: 0}}",
             "spec.events.partitions: 0: input should be greater than or equal to 1",
         ),
-        ("{events: {retention: 7d}}", "spec.events.retention: '7d': write one whole number and a unit"),
+        (
+            "{events: {retention: 7d}}",
+            "spec.events.retention: '7d': write one whole number of at most six digits",
+        ),
         ("{events: {itemIdPatterns: ['(']}}", "is not a regular expression"),
-        ("{events: {itemIdPatterns: ['/items/']}}", "needs a group around the item id"),
-        ("{events: {types: {Like: {}}}}", "'Like' is not an event type"),
+        ("{events: {itemIdPatterns: ['/items/']}}", "put a group around the item id"),
+        ("{events: {types: {Like: {}}}}", "name event types with a-z, 0-9 and _"),
         ("{cleaning: {bots: {threshold: 7}}}", "spec.cleaning.bots.threshold: 7: input should be less than"),
-        ("{model: {liveInterval: 1s}}", "liveInterval: at most 200ms"),
-        ("{model: {publishInterval: 1s}}", "publishInterval: at least 5s"),
+        ("{model: {liveInterval: 1s}}", "spec.model.liveInterval: '1s': give between 1ms and 200ms"),
+        ("{model: {publishInterval: 1s}}", "spec.model.publishInterval: '1s': give between 5s and 720h"),
         ("{store: {urlSecret: a, managed: {}}}", "urlSecret: cannot be combined with managed"),
         (
             "{serving: {autoscaling: {minReplicas: 5, maxReplicas: 2}}}",
@@ -74,9 +79,27 @@ def test_a_missing_file_says_so(tmp_path: Path) -> None:
         load_pipeline(tmp_path / "none.yaml")
 
 
-def test_the_committed_crd_is_the_generated_one() -> None:
-    committed = ROOT / "crds" / "recommenderpipelines.recpipe.dev.yaml"
-    assert committed.read_text() == render_crd(), "run `make crds`"
+@pytest.mark.parametrize(
+    ("file", "generated"),
+    [
+        ("crds/recommenderpipelines.recpipe.dev.yaml", render_crd),
+        ("charts/recpipe/files/crd.yaml", render_crd),
+        ("docs/reference.md", render_reference),
+    ],
+)
+def test_what_is_generated_from_the_spec_is_current(file: str, generated: Callable[[], str]) -> None:
+    assert (ROOT / file).read_text() == generated(), "run `make crds`"
+
+
+def test_a_duration_too_long_for_any_clock_is_refused(tmp_path: Path) -> None:
+    assert "at most six digits" in problems_of(tmp_path, "{events: {retention: 99999999999999h}}")
+
+
+@pytest.mark.parametrize("pattern", ["/items/(?=x)(.*)", r"/(a)/\1", "/items/(?<!x)(.*)"])
+def test_a_pattern_that_the_api_server_cannot_read_is_refused(tmp_path: Path, pattern: str) -> None:
+    """RE2 knows neither look-around nor references back."""
+    said = problems_of(tmp_path, f"{{events: {{itemIdPatterns: ['{pattern}']}}}}")
+    assert "is not a regular expression of RE2" in said
 
 
 def spec_schema() -> dict[str, object]:
