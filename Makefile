@@ -6,7 +6,7 @@ CACHE ?= $(HOME)/.cache/recpipe
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench crds requirements clean
+.PHONY: help setup run test cluster lint format bench crds requirements clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -26,8 +26,11 @@ run: setup ## Replay MovieLens through a whole pipeline and stay up (ONCE=1: end
 		--items $(CACHE)/movielens/items.ndjson --users $(CACHE)/movielens/users.ndjson \
 		--replay $(CACHE)/movielens/events.jsonl --show 196,22,405 $(if $(ONCE),--once)
 
-test: setup lint ## Everything that CI runs
+test: setup lint cluster ## Everything that CI runs but the journey on a cluster
 	@$(BIN)/pytest
+
+cluster: setup ## Compile Kubernetes into the cache (10 minutes, once)
+	@tools/cluster build
 
 lint: setup ## Format, lint, types and layers
 	@$(BIN)/ruff format --check .
