@@ -6,7 +6,7 @@ CACHE ?= $(HOME)/.cache/recpipe
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test cluster lint format bench crds requirements clean
+.PHONY: help setup run run-pulsar test cluster lint format bench crds requirements clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -23,6 +23,14 @@ $(VENV)/.installed: requirements.txt pyproject.toml tools/python-venv
 run: setup ## Replay MovieLens through a whole pipeline and stay up (ONCE=1: end after it)
 	@$(BIN)/python tools/movielens.py $(CACHE)/movielens
 	@$(BIN)/recpipe run -f examples/movielens.yaml --home $(CACHE)/run/movielens --fresh \
+		--items $(CACHE)/movielens/items.ndjson --users $(CACHE)/movielens/users.ndjson \
+		--replay $(CACHE)/movielens/events.jsonl --show 196,22,405 $(if $(ONCE),--once)
+
+run-pulsar: setup ## The same on a real Apache Pulsar, clean and features as its Functions
+	@$(BIN)/python tools/movielens.py $(CACHE)/movielens
+	@trap 'tools/pulsar down --home $(CACHE)/run/pulsar' EXIT; set -e; \
+		eval "$$(tools/pulsar up --home $(CACHE)/run/pulsar)"; \
+		$(BIN)/recpipe run -f examples/movielens.yaml --home $(CACHE)/run/movielens-pulsar --fresh --bus pulsar \
 		--items $(CACHE)/movielens/items.ndjson --users $(CACHE)/movielens/users.ndjson \
 		--replay $(CACHE)/movielens/events.jsonl --show 196,22,405 $(if $(ONCE),--once)
 

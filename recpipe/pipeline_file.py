@@ -48,6 +48,13 @@ def load_pipeline(path: Path) -> RecommenderPipeline:
         raise InvalidPipelineError(path, [_problem(details) for details in error.errors()]) from error
 
 
+def write_pipeline(pipeline: RecommenderPipeline, path: Path) -> Path:
+    """Writes a resource so that `load_pipeline` gives the same; the path."""
+    document = pipeline.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return path
+
+
 def _problem(details: ErrorDetails) -> Problem:
     location = details["loc"]
     field = ".".join(str(part) for part in location) or "file"

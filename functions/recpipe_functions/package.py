@@ -4,13 +4,11 @@ The same source gives the same bytes, so that a digest tells whether the code ha
 needs (the extras `functions` and `pulsar`) is the worker's Python environment's to have.
 """
 
-import argparse
 import io
 import zipfile
 from collections.abc import Iterator
 from importlib import resources
 from importlib.resources.abc import Traversable
-from pathlib import Path
 
 KERNEL_ONLY = {"cli", "local", "bench"}
 """Parts of `recpipe` that compose others and stay behind."""
@@ -42,13 +40,3 @@ def _under(folder: Traversable, name: str, without: set[str]) -> Iterator[tuple[
                 yield from _under(each, path, set())
         elif each.name.endswith(SUFFIXES):
             yield path, each.read_bytes()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="recpipe_functions.package", description=__doc__)
-    parser.add_argument("file", type=Path, help="where the zip is written")
-    parser.parse_args().file.write_bytes(build())
-
-
-if __name__ == "__main__":
-    main()

@@ -12,7 +12,7 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pulsar  # type: ignore[import-untyped]
@@ -65,6 +65,17 @@ class Inbox:
         return True
 
 
+class FunctionBus(PulsarBus):
+    """Counts by the function's context too: the worker shows them as user metrics."""
+
+    context: Any
+
+    async def count(self, tally: Mapping[str, int]) -> None:
+        for name, amount in tally.items():
+            self.context.record_metric(name, amount)
+        await super().count(tally)
+
+
 class BatchFunction(pulsar.Function):  # type: ignore[misc]
     """A function whose messages are handled in batches."""
 
@@ -91,8 +102,9 @@ class BatchFunction(pulsar.Function):  # type: ignore[misc]
         settings = FunctionSettings.from_config(context.get_user_config_map())
         pipeline, client = settings.pipeline, context.get_pulsar_client()
         where = pipeline.spec.pulsar
-        store = connect(settings.store_url())
-        bus = PulsarBus(client, Admin(where.admin_url), where, store, Keys(pipeline.name))
+        store = connect(settings.store_url(context.get_secret))
+        bus = FunctionBus(client, Admin(where.admin_url), where, store, Keys(pipeline.name))
+        bus.context = context
         topic = self._reads(Topics.of(pipeline))
         name = str(bus.name(topic))
         stored = StoredRecords({name: topic.schema.header})

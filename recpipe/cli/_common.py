@@ -9,8 +9,11 @@ import typer
 from rich.console import Console
 
 from recpipe.client import Client, GatewayError
+from recpipe.connections import CREDENTIALS_HELP
 from recpipe.local.home import Home, NotRunningError
 from recpipe.pipeline_file import InvalidPipelineError
+from recpipe.pulsar.errors import AdminError
+from recpipe.spec import Pulsar, RecommenderPipeline
 
 out = Console()
 err = Console(stderr=True)
@@ -18,6 +21,23 @@ err = Console(stderr=True)
 PipelineFile = Annotated[Path, typer.Option("--pipeline", "-f", help="The RecommenderPipeline's YAML file.")]
 HomeFolder = Annotated[
     Path | None, typer.Option("--home", help="Folder of the running pipeline.", show_default=".recpipe/NAME")
+]
+
+AdminUrl = Annotated[
+    str | None,
+    typer.Option(
+        envvar="PULSAR_ADMIN_URL", help="Instead of the file's spec.pulsar.adminUrl.", metavar="URL"
+    ),
+]
+ServiceUrl = Annotated[
+    str | None,
+    typer.Option(envvar="PULSAR_URL", help="Instead of the file's spec.pulsar.serviceUrl.", metavar="URL"),
+]
+CredentialsFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--pulsar-credentials", envvar="PULSAR_CREDENTIALS", metavar="DIR", help=CREDENTIALS_HELP.capitalize()
+    ),
 ]
 
 USAGE_ERROR, FAILURE = 2, 1
@@ -28,10 +48,10 @@ def explained() -> Iterator[None]:
     """Ends the command with one clear line for an error that a person can mend."""
     try:
         yield
-    except (InvalidPipelineError, NotRunningError) as error:
+    except (InvalidPipelineError, NotRunningError, ValueError) as error:
         err.print(str(error), style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(USAGE_ERROR) from error
-    except (GatewayError, OSError) as error:
+    except (GatewayError, AdminError, OSError) as error:
         err.print(str(error), style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(FAILURE) from error
 
@@ -45,6 +65,17 @@ def running_home(folder: Path | None) -> Home:
         return Home(candidates[0])
     found = ", ".join(str(path) for path in candidates) or "none"
     raise NotRunningError(f"which pipeline? Running under .recpipe: {found}. Name one with --home.")
+
+
+def on_cluster(
+    pipeline: RecommenderPipeline, admin_url: str | None, service_url: str | None = None
+) -> RecommenderPipeline:
+    """The pipeline on another Pulsar than its file names, where one is given."""
+    urls = {"admin_url": admin_url, "service_url": service_url}
+    given = Pulsar.model_validate(
+        pipeline.spec.pulsar.model_dump() | {name: url for name, url in urls.items() if url}
+    )
+    return pipeline.model_copy(update={"spec": pipeline.spec.model_copy(update={"pulsar": given})})
 
 
 def gateway_client(home: Home, role: str = "private") -> Client:

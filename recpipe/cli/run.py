@@ -4,7 +4,9 @@ import asyncio
 import logging
 import signal
 from collections.abc import Coroutine
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,12 +17,29 @@ from rich.table import Table
 
 from recpipe.bench.figures import Latency
 from recpipe.bench.freshness import measure_answers, measure_freshness
-from recpipe.cli._common import FAILURE, PipelineFile, err, explained, gateway_client, out
+from recpipe.cli._common import (
+    FAILURE,
+    AdminUrl,
+    CredentialsFolder,
+    PipelineFile,
+    ServiceUrl,
+    err,
+    explained,
+    gateway_client,
+    on_cluster,
+    out,
+)
 from recpipe.cli.catalogue import recommendation_table
 from recpipe.cli.replay import Replayed, counts_table, replay_events
 from recpipe.local import Home, Supervisor, SupervisorError
+from recpipe.local.functions import functions_running
 from recpipe.local.parts import plan
-from recpipe.pipeline_file import load_pipeline
+from recpipe.pipeline_file import load_pipeline, write_pipeline
+
+
+class BusKind(StrEnum):
+    VALKEY = "valkey"
+    PULSAR = "pulsar"
 
 
 def register(app: typer.Typer) -> None:
@@ -50,6 +69,13 @@ def run(
     store_url: Annotated[
         str | None, typer.Option(help="A Valkey or Redis that runs already (no Cluster).")
     ] = None,
+    bus: Annotated[
+        BusKind,
+        typer.Option(help="What carries the events; on pulsar, clean and features run as its Functions."),
+    ] = BusKind.VALKEY,
+    pulsar_url: ServiceUrl = None,
+    pulsar_admin_url: AdminUrl = None,
+    pulsar_credentials: CredentialsFolder = None,
     bind: Annotated[str, typer.Option(help="Address the gateway listens on.")] = "127.0.0.1",
     port: Annotated[
         int | None, typer.Option(help="The gateway's port.", show_default="8080, or a free one")
@@ -57,7 +83,8 @@ def run(
 ) -> None:
     """Run a pipeline on this machine: Valkey, functions, learner, model server and gateway.
 
-    Example: `recpipe run -f examples/shop.yaml`
+    Example: `recpipe run -f examples/shop.yaml`, or on the Pulsar that the file or the options name
+    `recpipe run -f examples/shop.yaml --bus pulsar`
     """
     logging.basicConfig(
         level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=err, show_path=False)]
@@ -69,14 +96,33 @@ def run(
         if fresh:
             folder.clear()
         folder.create()
-        parts = plan(pipeline, file, folder, store_url=store_url, bind=bind, port=port)
+        if on_pulsar := bus is BusKind.PULSAR:
+            pipeline = on_cluster(pipeline, pulsar_admin_url, pulsar_url)
+            file = write_pipeline(pipeline, folder.pipeline)
+        parts = plan(
+            pipeline,
+            file,
+            folder,
+            store_url=store_url,
+            bind=bind,
+            port=port,
+            on_pulsar=on_pulsar,
+            pulsar_credentials=pulsar_credentials,
+        )
+        functions = (
+            functions_running(
+                pipeline, folder.keep_store_url(parts.endpoints.store), pulsar_credentials, fresh=fresh
+            )
+            if on_pulsar
+            else nullcontext()
+        )
 
         async def main() -> bool:
             stop = asyncio.Event()
             for name in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(name, stop.set)
             out.print("starting the parts …")
-            async with Supervisor(parts, folder) as supervisor:
+            async with functions, Supervisor(parts, folder) as supervisor:
                 job = _job(folder, items=items, users=users, replay=replay, show=show)
                 complete = bool(await _first(job, supervisor.watch(), stop.wait()))
                 if not once and not stop.is_set():

@@ -80,6 +80,18 @@ class Home:
         return self.path / "run"
 
     @property
+    def pipeline(self) -> Path:
+        """The resource as it runs, where that is not as its file says."""
+        return self.path / "pipeline.yaml"
+
+    def keep_store_url(self, url: str) -> str:
+        """Writes the store's URL, which may hold a password, for the user only; a reference to it."""
+        path = self.run / "store-url"
+        path.touch(mode=0o600)
+        path.write_text(url)
+        return f"file:{path}"
+
+    @property
     def _endpoints(self) -> Path:
         return self.run / "endpoints.json"
 

@@ -11,7 +11,7 @@ import httpx
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from recpipe.connections import STORE, STORE_VARIABLE
+from recpipe.connections import PULSAR, STORE, STORE_VARIABLE
 from recpipe.local.home import Endpoints, Home, free_port
 from recpipe.spec import RecommenderPipeline
 
@@ -45,18 +45,26 @@ def plan(
     store_url: str | None = None,
     bind: str = "127.0.0.1",
     port: int | None = None,
+    on_pulsar: bool = False,
+    pulsar_credentials: Path | None = None,
 ) -> Plan:
-    """The parts of a pipeline on this machine; Valkey among them where no store is named."""
+    """The parts of a pipeline on this machine; Valkey among them where no store is named.
+
+    On Pulsar clean and features are not among them: they run in its function workers.
+    """
     socket = (
         Path(tempfile.mkdtemp(prefix="recpipe-")) / "valkey.sock"
     )  # a socket's path has 107 bytes at most
     store = store_url or f"unix://{socket}"
-    ports = {name: free_port() for name in ("clean", "features", "learner")}
+    functions = () if on_pulsar else ("clean", "features")
+    ports = {name: free_port() for name in (*functions, "learner")}
     gateway_port = free_port(port or GATEWAY_PORT)
     model_port, rest_port = free_port(MODEL_PORT), free_port(MODEL_REST_PORT)
     gateway_url = f"http://{bind}:{gateway_port}"
     where = {STORE_VARIABLE: store}  # it may hold a password, and command lines are seen by others
-    shared = ["--pipeline", str(file.resolve()), "--bus-url", STORE]
+    shared = ["--pipeline", str(file.resolve()), "--bus-url", PULSAR if on_pulsar else STORE]
+    if on_pulsar and pulsar_credentials:
+        shared += ["--pulsar-credentials", str(pulsar_credentials.resolve())]
 
     def python(module: str, *arguments: str) -> list[str]:
         return [sys.executable, "-m", module, *arguments]
@@ -85,8 +93,7 @@ def plan(
     parts = [
         *([] if store_url else [_valkey(home, socket, store)]),
         Part("serving", serving, _answers(f"http://127.0.0.1:{rest_port}/monitoring/prometheus/metrics")),
-        function("clean"),
-        function("features"),
+        *map(function, functions),
         Part("learner", learner, _answers(f"http://127.0.0.1:{ports['learner']}/metrics"), where),
         Part(
             "gateway",

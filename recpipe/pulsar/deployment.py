@@ -1,5 +1,8 @@
 """A pipeline on a Pulsar cluster: what is wanted, what is there, and the changes between them.
 
+`recpipe deploy` and the operator use the same functions: `desired` (pure), `observe`, `plan` (pure), `apply`,
+`until_running`; `removal` (pure) for the end; recpipe.pulsar.status reads how a deployment fares.
+
 What is wanted is a pure function of the resource, and so is the plan; applying a plan twice changes
 nothing the second time. Policies are set on the topics and not on their namespace, so that pipelines can
 share one.
@@ -12,7 +15,7 @@ from typing import Any, NamedTuple
 
 from recpipe.pulsar.admin import Admin
 from recpipe.pulsar.errors import ConflictError, NotFoundError
-from recpipe.pulsar.function_settings import DesiredFunction
+from recpipe.pulsar.function_settings import PACKAGE, DesiredFunction
 from recpipe.pulsar.functions import Config, FunctionName
 from recpipe.pulsar.names import TopicName
 from recpipe.pulsar.schemas import Definition
@@ -22,6 +25,9 @@ from recpipe.topics import Topics
 
 COMPATIBILITY = "FULL_TRANSITIVE"
 """Retained records of every version are read by new readers, and new ones by readers not yet updated."""
+
+
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -218,12 +224,16 @@ def _subscription(name: TopicName, group: str) -> Change:
 
 
 def _function(function: DesiredFunction, there: Config | None) -> Iterator[Change]:
-    name, config, package = function.name, function.config, function.package
+    name, config = function.name, function.config
+    package: bytes | None = function.package
     if there is None:
         yield Change(
-            f"+ function {name}", lambda admin: _unless_there(admin.functions.create(name, config, package))
+            f"+ function {name}",
+            lambda admin: _unless_there(admin.functions.create(name, config, function.package)),
         )
     elif different := sorted(key for key in config if not _agrees(config[key], there.get(key))):
+        if there.get("userConfig", {}).get(PACKAGE) == config["userConfig"][PACKAGE]:
+            package = None  # the worker has this version
         yield Change(
             f"~ function {name}: {', '.join(different)}",
             lambda admin: admin.functions.update(name, config, package),
@@ -256,6 +266,24 @@ async def apply(admin: Admin, changes: list[Change]) -> None:
     """Carries the changes out in their order; raises AdminError at the first that fails."""
     for change in changes:
         await change.carry_out(admin)
+
+
+async def until_running(admin: Admin, wanted: Desired, seconds: float) -> None:
+    """Waits until every instance of every function runs; raises TimeoutError that says which does not."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    for function in wanted.functions:
+        while True:
+            status = await admin.functions.status(function.name)
+            if status.num_instances == status.num_running == function.config["parallelism"]:
+                break
+            if asyncio.get_running_loop().time() > deadline:
+                errors = {each.status.error for each in status.instances if each.status.error}
+                said = f": {'; '.join(sorted(errors))}" if errors else ""
+                raise TimeoutError(
+                    f"{function.name}: {status.num_running} of {status.num_instances} instances run "
+                    f"after {seconds:.0f} s{said}"
+                )
+            await asyncio.sleep(POLL_SECONDS)
 
 
 async def _unless_there(creation: Awaitable[None]) -> None:

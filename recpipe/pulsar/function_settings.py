@@ -3,11 +3,12 @@
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from recpipe.connections import STORE_VARIABLE
 from recpipe.pulsar.functions import Config, FunctionName
 from recpipe.pulsar.names import TopicName
 from recpipe.spec import RecommenderPipeline
@@ -15,6 +16,8 @@ from recpipe.store import located
 from recpipe.topics import CLEAN_GROUP, FEATURES_GROUP, Topics
 
 MODULE = "recpipe_functions.pulsar_functions"
+PACKAGE = "package"
+"""Key of the package's digest in a function's user configuration."""
 SECTIONS = {"events", "cleaning", "features", "pulsar"}
 """Parts of the spec that functions go by; a change of another one restarts none."""
 
@@ -23,7 +26,8 @@ SECTIONS = {"events", "cleaning", "features", "pulsar"}
 class FunctionSettings:
     """The pipeline, and where the store's URL is found.
 
-    `store` is `env:NAME`, `file:PATH`, or a URL without password: the worker logs what it passes on.
+    `store` is `secret:NAME` (asked of the worker's secrets provider), `env:NAME`, `file:PATH`, or a URL
+    without password: the worker logs what it passes on.
     """
 
     pipeline: RecommenderPipeline
@@ -49,9 +53,15 @@ class FunctionSettings:
         pipeline = json.loads(base64.b64decode(config["pipeline"]))
         return cls(RecommenderPipeline.model_validate(pipeline), config["store"])
 
-    def store_url(self) -> str:
-        """The URL itself, found now; raises ValueError."""
-        return located(self.store)
+    def store_url(self, secret: Callable[[str], object]) -> str:
+        """The URL itself, found now; raises ValueError. `secret` asks the secrets provider."""
+        kind, _, name = self.store.partition(":")
+        if kind != "secret":
+            return located(self.store)
+        found = secret(name)
+        if not isinstance(found, str):
+            raise ValueError(f"{self.store}: the worker's secrets provider has no text by this name")
+        return found.strip()
 
 
 @dataclass(frozen=True)
@@ -67,15 +77,17 @@ def desired_functions(
     store: str,
     *,
     parallelism: int = 1,
-    secrets: Mapping[str, Any] | None = None,
 ) -> tuple[DesiredFunction, ...]:
     """Clean and features, running from `package` (see recpipe_functions.package).
 
-    `secrets` goes to the worker's secrets provider, by which a Kubernetes runtime sets `env:NAME`.
+    Where the spec names the store's secret, the worker's secrets provider is told of it under
+    RECPIPE_STORE_URL, as the Kubernetes runtime takes it (a Secret's name and key): never its value.
     """
     where, topics = pipeline.spec.pulsar, Topics.of(pipeline)
     user_config = FunctionSettings(pipeline, store).to_config()
-    user_config["package"] = hashlib.sha256(package).hexdigest()[:16]  # so that new code is a difference
+    user_config[PACKAGE] = hashlib.sha256(package).hexdigest()[:16]  # so that new code is a difference
+    secret = pipeline.spec.store.url_secret
+    secrets = {STORE_VARIABLE: {"path": secret, "key": "url"}} if secret else {}
     return tuple(
         DesiredFunction(
             FunctionName(where.tenant, where.namespace, f"{pipeline.name}-{group}"),
@@ -95,7 +107,7 @@ def desired_functions(
                 "retainKeyOrdering": True,
                 "parallelism": parallelism,
                 "userConfig": user_config,
-                **({"secrets": dict(secrets)} if secrets else {}),
+                **({"secrets": secrets} if secrets else {}),
             },
             package,
         )

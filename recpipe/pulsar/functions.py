@@ -21,6 +21,13 @@ class FunctionName(msgspec.Struct, frozen=True):
         return f"{self.tenant}/{self.namespace}/{self.name}"
 
 
+class Raised(msgspec.Struct, frozen=True, rename="camel"):
+    """An exception that the function's framework has seen."""
+
+    exception_string: str = ""
+    timestamp_ms: int = 0
+
+
 class InstanceStatus(msgspec.Struct, frozen=True, rename="camel"):
     """One instance; the counts begin anew when it restarts."""
 
@@ -31,6 +38,8 @@ class InstanceStatus(msgspec.Struct, frozen=True, rename="camel"):
     num_successfully_processed: int = 0
     num_user_exceptions: int = 0
     num_system_exceptions: int = 0
+    latest_user_exceptions: list[Raised] = []
+    latest_system_exceptions: list[Raised] = []
     worker_id: str = ""
 
 

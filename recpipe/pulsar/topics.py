@@ -98,9 +98,13 @@ class Topics:
 
     async def progress(self, topic: TopicName) -> dict[str, Progress]:
         """By subscription."""
-        stats = await self.stats(topic)
-        bytes_each = stats["bytesInCounter"] / max(stats["msgInCounter"], 1)
-        return {name: _progress(found, bytes_each) for name, found in stats["subscriptions"].items()}
+        return progress_in(await self.stats(topic))
+
+
+def progress_in(stats: dict[str, Any]) -> dict[str, Progress]:
+    """How far each subscription has come, by a topic's figures."""
+    bytes_each = stats["bytesInCounter"] / max(stats["msgInCounter"], 1)
+    return {name: _progress(found, bytes_each) for name, found in stats["subscriptions"].items()}
 
 
 def _progress(stats: dict[str, Any], bytes_each: float) -> Progress:

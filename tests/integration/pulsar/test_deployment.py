@@ -1,14 +1,14 @@
 """Deploying a pipeline's topics to a real cluster."""
 
-import subprocess
-import sys
 import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from recpipe.cli import app
 from recpipe.pulsar import Admin
 from recpipe.pulsar.deployment import apply, desired, observe, plan, removal
 from recpipe.pulsar.errors import IncompatibleSchemaError
@@ -93,34 +93,41 @@ async def test_two_pipelines_share_a_namespace_and_go_alone(admin: Admin, resour
     assert await deploy(admin, resource) == []
 
 
-def test_the_command_prints_what_it_would_do_and_does_it_only_when_told(
-    resource: dict[str, Any], tmp_path: Path
+def test_the_commands_show_what_they_would_do_and_do_it_only_when_told(
+    resource: dict[str, Any], cluster: Pulsar, tmp_path: Path
 ) -> None:
     file, package = tmp_path / "shop.yaml", tmp_path / "functions.zip"
     file.write_text(yaml.safe_dump(resource))
 
-    def said(module: str, *arguments: str) -> list[str]:
-        command = [sys.executable, "-m", module, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-        return done.stdout.splitlines()
+    def said(*arguments: str, code: int = 0) -> list[str]:
+        answer = CliRunner().invoke(app, [*arguments], env={"COLUMNS": "200", "NO_COLOR": "1"})
+        assert answer.exit_code == code, answer.output
+        return answer.output.splitlines()
 
-    def deployed(verb: str, *options: str) -> list[str]:
-        return said("recpipe.pulsar", verb, "--file", str(file), *options)
+    def pulsar(command: str, *options: str, code: int = 0) -> list[str]:
+        return said(command, "--pipeline", str(file), *options, code=code)
 
-    would = deployed("apply", "--dry-run")
-    assert would[0] == f"+ tenant {resource['spec']['pulsar']['tenant']}"
-    assert deployed("apply") == would
-    assert deployed("apply") == ["nothing to change"]
-    said("recpipe_functions.package", str(package))
+    would = pulsar("deploy", "--dry-run")
     where = f"{resource['spec']['pulsar']['tenant']}/shop"
-    assert deployed("apply", "--functions", str(package)) == [
-        f"+ function {where}/shop-clean",
-        f"+ function {where}/shop-features",
-    ]
-    assert deployed("apply", "--functions", str(package)) == ["nothing to change"]
-    assert deployed("delete") == [f"- function {where}/shop-clean", f"- function {where}/shop-features"]
-    assert deployed("delete") == ["nothing to change"]
+    assert would[0] == f"+ tenant {resource['spec']['pulsar']['tenant']}"
+    assert would[-2:] == [f"+ function {where}/shop-clean", f"+ function {where}/shop-features"]
+    assert any("missing" in line for line in pulsar("status", code=1))
+    assert pulsar("deploy") == would
+    status = pulsar("status")
+    assert any("shop-events" in line and "2 partitions" in line and "0 by clean" in line for line in status)
+    assert any("shop-features" in line and "1 of 1 run" in line for line in status)
+    said("functions", "package", str(package))
+    assert pulsar("deploy", "--package", str(package)) == ["nothing to change"]
+
+    resource["spec"]["events"]["partitions"] = 1
+    file.write_text(yaml.safe_dump(resource))
+    assert sum(line.startswith("! ") for line in pulsar("deploy", "--dry-run", code=1)) == 6
+    retained = "topics and their data stay: deletionPolicy is Retain"
+    gone = [f"- function {where}/shop-clean", f"- function {where}/shop-features", retained]
+    assert pulsar("delete", "--dry-run") == gone
+    assert pulsar("delete") == gone
+    assert pulsar("delete") == ["nothing to change", retained]
     resource["spec"]["deletionPolicy"] = "Delete"
     file.write_text(yaml.safe_dump(resource))
-    assert len(deployed("delete")) == 6
-    assert deployed("delete") == ["nothing to change"]
+    assert len(pulsar("delete")) == 6
+    assert pulsar("delete") == ["nothing to change"]

@@ -6,12 +6,15 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from recpipe.pulsar.deployment import Observed, desired, plan, removal
+from recpipe.pulsar import Admin
+from recpipe.pulsar.deployment import Observed, apply, desired, plan, removal
 from recpipe.pulsar.function_settings import FunctionSettings, desired_functions
+from recpipe.pulsar.functions import Config, FunctionName
 from recpipe.spec import DeletionPolicy, RecommenderPipeline
 from recpipe_functions.package import build
 
@@ -88,11 +91,48 @@ def test_the_stores_url_is_found_where_it_is_said_to_be(
 ) -> None:
     (tmp_path / "url").write_text("redis://:secret@file:6379\n")
     monkeypatch.setenv("STORE_URL", "redis://:secret@env:6379")
-    assert FunctionSettings(shop(), f"file:{tmp_path / 'url'}").store_url() == "redis://:secret@file:6379"
-    assert FunctionSettings(shop(), "env:STORE_URL").store_url() == "redis://:secret@env:6379"
-    assert FunctionSettings(shop(), "redis://plain:6379").store_url() == "redis://plain:6379"
-    with pytest.raises(ValueError, match="NOT_SET is not set"):
-        FunctionSettings(shop(), "env:NOT_SET").store_url()
+    provider: dict[str, object] = {"KNOWN": "redis://:secret@provider:6379\n", "PATH_ONLY": {"path": "store"}}
+
+    def url(store: str) -> str:
+        return FunctionSettings(shop(), store).store_url(provider.get)
+
+    assert url(f"file:{tmp_path / 'url'}") == "redis://:secret@file:6379"
+    assert url("env:STORE_URL") == "redis://:secret@env:6379"
+    assert url("secret:KNOWN") == "redis://:secret@provider:6379"
+    assert url("redis://plain:6379") == "redis://plain:6379"
+    for missing, why in (
+        ("env:NOT_SET", "NOT_SET is not set"),
+        ("secret:NOT_SET", "no text by this name"),
+        ("secret:PATH_ONLY", "no text by this name"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            url(missing)
+
+
+def test_the_secrets_provider_is_told_where_the_store_is_and_never_what_it_is() -> None:
+    (clean, _) = desired_functions(shop(store={"urlSecret": "valkey"}), b"1", "secret:RECPIPE_STORE_URL")
+    assert clean.config["secrets"] == {"RECPIPE_STORE_URL": {"path": "valkey", "key": "url"}}
+    assert "secrets" not in desired_functions(shop(), b"1", "env:STORE")[0].config
+
+
+async def test_the_package_is_uploaded_once_a_version() -> None:
+    uploads: list[bytes | None] = []
+
+    class Worker:
+        async def update(self, _name: FunctionName, _config: Config, package: bytes | None) -> None:
+            uploads.append(package)
+
+    async def update(wanted: RecommenderPipeline, package: bytes) -> None:
+        running = desired_functions(shop(), b"1", "env:STORE")
+        what = dataclasses.replace(
+            desired(wanted, desired_functions(wanted, package, "env:STORE")), topics=()
+        )
+        observed = Observed(True, True, functions={each.name: each.config for each in running})
+        await apply(cast(Admin, SimpleNamespace(functions=Worker())), plan(what, observed).changes)
+
+    await update(shop(features={"halfLife": "1h"}), b"1")
+    await update(shop(), b"2")
+    assert uploads == [None, None, b"2", b"2"]
 
 
 def test_a_password_is_never_passed_through_the_configuration() -> None:
