@@ -1,95 +1,34 @@
-"""Clean and features in a real function worker: nothing lost, whatever happens to them."""
+"""Clean and features in a real function worker: verdicts, states, counts, settings."""
 
 import asyncio
-import os
-import signal
 import time
-import uuid
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from redis.asyncio import Redis
 
-from recpipe.bus import Message, Subscription
-from recpipe.bus.pulsar import PulsarBus
+from recpipe.bus import Message
 from recpipe.pulsar import Admin
-from recpipe.pulsar.deployment import Desired, apply, desired, observe, plan, removal
-from recpipe.pulsar.function_settings import desired_functions
 from recpipe.pulsar.functions import FunctionName
 from recpipe.records import Event
-from recpipe.schema import EVENT, FEATURES, REJECTED
-from recpipe.spec import DeletionPolicy, Pulsar, RecommenderPipeline
-from recpipe.state import UserState
-from recpipe.store import Keys
-from recpipe.store import connect as connect_store
-from recpipe.topics import Topics
-from recpipe_functions.package import build
+from recpipe.schema import EVENT
+from recpipe.spec import Pulsar
+from tests.integration.pulsar.shop import PATIENCE_SECONDS, Shop, deploy, deployed, messages, resource, wanted
 
-PATIENCE_SECONDS = 90.0
 USERS = 20
 
 
 @pytest.fixture
-def resource(cluster: Pulsar, namespace: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "recpipe.dev/v1alpha1",
-        "kind": "RecommenderPipeline",
-        "metadata": {"name": f"p{uuid.uuid4().hex[:8]}"},
-        "spec": {
-            "events": {"partitions": 2},
-            "cleaning": {"bots": {"enabled": False}},
-            "pulsar": cluster.model_dump(by_alias=True),
-        },
-    }
+async def shop(admin: Admin, cluster: Pulsar, namespace: str, valkey_url: str) -> AsyncIterator[Shop]:
+    spec = {"cleaning": {"bots": {"enabled": False}}}
+    async with deployed(admin, resource(cluster, **spec), valkey_url) as shop:
+        yield shop
 
 
-def wanted(resource: dict[str, Any], store: str, parallelism: int = 1) -> Desired:
-    pipeline = RecommenderPipeline.model_validate(resource)
-    return desired(pipeline, desired_functions(pipeline, build(), store, parallelism=parallelism))
-
-
-async def deploy(admin: Admin, what: Desired) -> list[str]:
-    """Applies, and waits until every instance runs; what was changed."""
-    changes, obstacles = plan(what, await observe(admin, what))
-    assert obstacles == []
-    await apply(admin, changes)
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        for function in what.functions:
-            while not await runs(admin, function.name, function.config["parallelism"]):
-                await asyncio.sleep(0.2)
-    return [change.text for change in changes]
-
-
-async def runs(admin: Admin, name: FunctionName, instances: int) -> bool:
-    status = await admin.functions.status(name)
-    return status.num_instances == status.num_running == instances
-
-
-class Shop:
-    """A deployed pipeline, from the edge and from the learner's end."""
-
-    def __init__(self, pipeline: RecommenderPipeline, bus: PulsarBus, rows: Subscription) -> None:
-        self.topics, self.bus, self._rows = Topics.of(pipeline), bus, rows
-        self.seen: list[dict[str, Any]] = []
-
-    async def send(self, first: int, count: int) -> None:
-        """One event a record, named by its number."""
-        await self.bus.publish(self.topics.events, [message(n) for n in range(first, first + count)])
-
-    async def rows_of(self, events: set[str]) -> None:
-        """Waits until every one of these events has a feature row in `seen`."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not events <= {row["event_id"] for row in self.seen}:
-                records = await self._rows.receive(500, 0.5)
-                self.seen += [FEATURES.decode(record.value) for record in records]
-                await self._rows.acknowledge(records)
-
-
-def message(number: int) -> Message:
+def event(number: int) -> Event:
     now = int(time.time() * 1_000)
-    event: Event = {
+    return {
         "event_id": f"event-{number}",
         "user_id": f"user-{number % USERS}",
         "session_id": "",
@@ -102,113 +41,61 @@ def message(number: int) -> Message:
         "user_agent": "",
         "referrer": "",
     }
-    return Message(event["user_id"], EVENT.encode(event))
-
-
-def ids(first: int, count: int) -> set[str]:
-    return {f"event-{number}" for number in range(first, first + count)}
-
-
-@pytest.fixture
-async def shop(
-    admin: Admin, resource: dict[str, Any], cluster: Pulsar, valkey_url: str
-) -> AsyncIterator[Shop]:
-    what = wanted(resource, valkey_url)
-    await deploy(admin, what)
-    pipeline = RecommenderPipeline.model_validate(resource)
-    bus = PulsarBus.connect(cluster, connect_store(valkey_url), Keys(pipeline.name))
-    yield Shop(pipeline, bus, await bus.subscribe([Topics.of(pipeline).features], "learner"))
-    await bus.close()
-    await apply(admin, removal(await observe(admin, what), DeletionPolicy.DELETE))
 
 
 async def test_events_become_rows_and_states_and_bad_ones_are_kept_with_the_reason(
-    shop: Shop, resource: dict[str, Any], valkey_url: str
+    shop: Shop, admin: Admin, cluster: Pulsar
 ) -> None:
-    await shop.send(0, 100)
-    await shop.bus.publish(shop.topics.events, [message(5), Message("user-1", EVENT.encode(malformed()))])
-    await shop.rows_of(ids(0, 100))
-    assert sorted(row["event_id"] for row in shop.seen) == sorted(ids(0, 100))
+    late = event(7) | {"event_id": "late", "timestamp": 0}
+    await shop.send(messages(map(event, range(100))))
+    await shop.send([*messages([event(5)]), Message("user-7", EVENT.encode(late))])
+    ids = {f"event-{number}" for number in range(100)}
+    assert sorted(row["event_id"] for row in await shop.rows_of(ids)) == sorted(ids)
 
-    rejected = await shop.bus.subscribe([shop.topics.rejected], "audit")
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not (records := await rejected.receive(10, 0.5)):
-            pass
-    assert [REJECTED.decode(record.value)["stage"] for record in records] == ["clean"]
+    await shop.reads(shop.topics.rejected, "audit")
+    await shop.read_until(shop.topics.rejected, bool)
+    (rejected,) = shop.read[shop.topics.rejected.name]
+    assert (rejected["stage"], rejected["reason"], rejected["value"]) == ("clean", "late", EVENT.encode(late))
 
-    keys = Keys(resource["metadata"]["name"])
-    async with Redis.from_url(valkey_url) as store:
-        state = UserState.decode(await store.get(keys.state("user-3")))
-    assert state.items == [f"item-{number % 7}" for number in range(3, 100, USERS)]
-
-    async def counted() -> dict[str, int]:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while (tally := await shop.bus.tally()).get("features.rows") != 100:
-                await asyncio.sleep(0.1)
-        return tally
-
-    tally = await counted()
+    tally = await shop.tally_until(lambda tally: tally.get("features.rows") == 100)
     assert (tally["clean.accepted"], tally["clean.duplicate"], tally["clean.rejected"]) == (100, 1, 1)
+    states = await shop.states(["user-3"])
+    assert states["user-3"].items == [f"item-{number % 7}" for number in range(3, 100, USERS)]
+
+    name = FunctionName(cluster.tenant, cluster.namespace, f"{shop.pipeline.name}-clean")
+    counts = (await admin.functions.stats(name))["instances"][0]["metrics"]["userMetrics"]
+    assert counts["user_metric_clean.accepted_sum"] == 100.0
+    assert counts["user_metric_clean.rejected.late_sum"] == 1.0
+    await prometheus_says(
+        cluster, 'recpipe_function_events_total{function="clean",reason="late",verdict="rejected"', 1.0
+    )
 
 
-def malformed() -> dict[str, Any]:
-    return EVENT.decode(message(7).value) | {"event_id": "late", "timestamp": 0}
+async def prometheus_says(cluster: Pulsar, metric: str, value: float) -> None:
+    """Waits until the worker's page has it; it asks its instances now and then."""
+    async with httpx.AsyncClient(timeout=10, follow_redirects=True) as client:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                page = (await client.get(f"{cluster.admin_url}/metrics/")).text
+                lines = [line for line in page.splitlines() if line.startswith(metric)]
+                if any(float(line.rpartition(" ")[2]) == value for line in lines):
+                    return
+                await asyncio.sleep(0.5)
 
 
 async def test_applying_twice_changes_nothing_and_a_changed_setting_updates_the_functions(
-    shop: Shop, admin: Admin, resource: dict[str, Any], valkey_url: str
+    shop: Shop, admin: Admin, valkey_url: str
 ) -> None:
-    assert await deploy(admin, wanted(resource, valkey_url)) == []
-    resource["spec"]["features"] = {"halfLife": "1h"}
-    name = resource["metadata"]["name"]
-    where = f"public/{resource['spec']['pulsar']['namespace']}"
-    assert await deploy(admin, wanted(resource, valkey_url)) == [
-        f"~ function {where}/{name}-clean: userConfig",
-        f"~ function {where}/{name}-features: userConfig",
+    spec: dict[str, Any] = shop.resource["spec"]
+    assert await deploy(admin, wanted(shop.resource, valkey_url)) == []
+    spec["features"] = {"halfLife": "1h"}
+    where = f"public/{spec['pulsar']['namespace']}/{shop.pipeline.name}"
+    assert await deploy(admin, wanted(shop.resource, valkey_url)) == [
+        f"~ function {where}-clean: userConfig",
+        f"~ function {where}-features: userConfig",
     ]
-    assert await deploy(admin, wanted(resource, valkey_url)) == []
-    resource["spec"]["serving"] = {"replicas": 5}
-    assert await deploy(admin, wanted(resource, valkey_url)) == []
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(240)
-async def test_killed_instances_and_live_updates_lose_no_event(
-    broker: Any, shop: Shop, admin: Admin, resource: dict[str, Any], valkey_url: str
-) -> None:
-    if broker is None:
-        pytest.skip("the cluster's processes are not ours to kill")
-    count = 6_000
-
-    async def send() -> None:
-        for first in range(0, count, 50):
-            await shop.send(first, 50)
-            await asyncio.sleep(0.05)
-
-    sending = asyncio.create_task(send())
-    await shop.rows_of(ids(0, 500))
-    for pid in instances(resource["metadata"]["name"]):
-        os.kill(pid, signal.SIGKILL)
-    await shop.rows_of(ids(0, 2_000))
-    resource["spec"]["features"] = {"halfLife": "1h"}
-    await deploy(admin, wanted(resource, valkey_url, parallelism=2))
-    await sending
-    await shop.rows_of(ids(0, count))
-    of_user: dict[str, list[int]] = {}
-    for row in shop.seen:
-        of_user.setdefault(row["user_id"], []).append(int(row["event_id"].removeprefix("event-")))
-    assert all(list(dict.fromkeys(numbers)) == sorted(set(numbers)) for numbers in of_user.values())
-    print(f"{len(shop.seen) - count} of {count} rows came twice")  # noqa: T201
-
-
-def instances(pipeline: str) -> list[int]:
-    """The processes of a pipeline's functions."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            command = (entry / "cmdline").read_text()
-        except (OSError, UnicodeDecodeError):
-            continue
-        if "python_instance_main" in command and f'"{pipeline}-' in command:
-            found.append(int(entry.name))
-    return found
+    await shop.send(messages([event(0)]))
+    await shop.rows_of({"event-0"})
+    assert await deploy(admin, wanted(shop.resource, valkey_url)) == []
+    spec["serving"] = {"replicas": 5}
+    assert await deploy(admin, wanted(shop.resource, valkey_url)) == []
