@@ -413,6 +413,9 @@ class Pulsar(Section):
     tenant: Place = "public"
     namespace: Place = "default"
     credentials_secret: Name | None = None
+    """Secret with the keys that Pulsar asks for: `token`, `oauth2.json`, `ca.crt`, `tls.crt` and `tls.key`."""
+    function_instances: Annotated[int, Field(ge=1, le=256)] = 1
+    """Instances of each function, which share the partitions; those beyond the partitions idle."""
 
 
 class ManagedStore(Section):

@@ -33,3 +33,7 @@ class LearnerStatus(msgspec.Struct, frozen=True):
     """Impressions' items that were clicked or bought afterwards."""
     drifted: bool = False
     drift_reason: str = ""
+    reported_at: float = 0.0
+    """When this was said, in seconds since the Unix epoch; 0 where nothing was yet."""
+    published_at: float = 0.0
+    """When the newest version was published, alike."""

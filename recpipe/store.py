@@ -53,6 +53,11 @@ class Keys:
         return f"rp:{self.pipeline}:c:{{{partition}}}"
 
     @property
+    def all(self) -> str:
+        """A pattern that matches every key of the pipeline, and no other's."""
+        return f"rp:{self.pipeline}:*"
+
+    @property
     def live(self) -> str:
         """The model's live inputs, see recpipe.live; written by the learner."""
         return f"rp:{self.pipeline}:live"

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 from prometheus_client import Counter, Gauge
 
 from recpipe import connections, process
@@ -114,7 +115,11 @@ class LearnerProcess:
             await _wait(stop, pause - (time.monotonic() - begun))
 
     async def _report(self, rate: float) -> None:
-        status = self._learner.status(rate, self._publisher.version)
+        status = msgspec.structs.replace(
+            self._learner.status(rate, self._publisher.version),
+            reported_at=time.time(),
+            published_at=self._publisher.published_at,
+        )
         LAG.set(status.lag_seconds)
         TEST_RATE.set(status.test_rate)
         HIT_RATE.labels("hybrid").set(status.hybrid.hit_rate)

@@ -26,6 +26,12 @@ class Publisher:
         return max((int(path.name) for path in self._versions()), default=0)
 
     @property
+    def published_at(self) -> float:
+        """When the newest version was published, in seconds since the Unix epoch; 0 where there is none."""
+        versions = self._versions()
+        return versions[-1].stat().st_mtime if versions else 0.0
+
+    @property
     def busy(self) -> bool:
         return self._export is not None and not self._export.done()
 
