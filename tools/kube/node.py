@@ -18,6 +18,7 @@ DNS_SERVICE = "10.96.0.10"
 PAUSE = "localhost/pause:1"
 COREDNS = "localhost/coredns:1"
 START_SECONDS = 120.0
+VOLUMES = 24
 
 
 def up(home: Home, fresh: bool) -> None:
@@ -52,8 +53,43 @@ def up(home: Home, fresh: bool) -> None:
     home.start("proxy", BIN / "kube-proxy", proxy)
     kubectl(home, "apply", "-f", str(Path(__file__).with_name("coredns.yaml")))
     home.wait(lambda: succeeds(home, "get", "node", NAME), START_SECONDS, "the node", by="kubelet")
+    kubectl(home, "apply", "-f", "-", text=json.dumps(_storage(home)))
     kubectl(home, "wait", "--for=condition=Ready", f"node/{NAME}", "--timeout=90s")
     kubectl(home, "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=90s")
+
+
+def _storage(home: Home) -> dict[str, object]:
+    """Volumes made ahead, which claims are bound to: folders that any user of a pod may write."""
+    storage_class = {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {
+            "name": "local",
+            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        },
+        "provisioner": "kubernetes.io/no-provisioner",
+        "volumeBindingMode": "WaitForFirstConsumer",
+    }
+    volumes = []
+    for number in range(VOLUMES):
+        folder = home.path("volumes", str(number))
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o777)
+        volumes.append(
+            {
+                "apiVersion": "v1",
+                "kind": "PersistentVolume",
+                "metadata": {"name": f"local-{number}"},
+                "spec": {
+                    "capacity": {"storage": "10Gi"},
+                    "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
+                    "persistentVolumeReclaimPolicy": "Retain",
+                    "storageClassName": "local",
+                    "hostPath": {"path": str(folder)},
+                },
+            }
+        )
+    return {"apiVersion": "v1", "kind": "List", "items": [storage_class, *volumes]}
 
 
 def _address() -> str:
