@@ -20,7 +20,9 @@ def roles() -> dict[str, dict[str, Any]]:
 def pins() -> dict[str, str]:
     """Version by package, as requirements.txt has them."""
     lines = (HERE.parent / "requirements.txt").read_text().splitlines()
-    found = (line.partition(";")[0].strip().partition("==") for line in lines if "==" in line and line[0] != " ")
+    found = (
+        line.partition(";")[0].strip().partition("==") for line in lines if "==" in line and line[0] != " "
+    )
     return {name.partition("[")[0]: version for name, _, version in found}
 
 

@@ -96,6 +96,8 @@ def start(home: Home, host: str, *, scheduler: bool) -> None:
         "shutdown-delay-duration": "0s",
         # Debian's etcd 3.4 cannot report progress, without which clients that stream lists hang.
         "feature-gates": "WatchList=false",
+        # Some clusters hold owners to it (OpenShift does): what works here works there.
+        "enable-admission-plugins": "OwnerReferencesPermissionEnforcement",
         "audit-policy-file": home.path("audit-policy.json"),
         "audit-log-path": home.path("log", "audit.jsonl"),
         "audit-log-maxsize": 200,
