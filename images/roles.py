@@ -47,4 +47,4 @@ def values(role: str, key: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(values(sys.argv[1], sys.argv[2])))
+    sys.stdout.write("\n".join([*values(sys.argv[1], sys.argv[2]), ""]))
