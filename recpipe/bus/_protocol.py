@@ -1,6 +1,6 @@
 """What the parts ask of a bus; adapters give it on Valkey Streams, Pulsar and others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from recpipe.topics import Topic
@@ -95,6 +95,13 @@ class Bus(Protocol):
         self, topics: Sequence[Topic], group: str, instance: int = 0, instances: int = 1
     ) -> Subscription:
         """Joins a group; instance i of n reads the partitions p with p % n == i of every topic."""
+        ...
+
+    def history(self, topic: Topic, partition: int, after: str = "") -> AsyncIterator[list[Record]]:
+        """What a partition still holds beyond a position, in order, until there is no more for now.
+
+        Whoever has read it: no group is touched. Raises BusUnavailableError.
+        """
         ...
 
     async def backlog(self, topic: Topic, group: str) -> int:

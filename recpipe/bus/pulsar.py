@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 import pulsar  # type: ignore[import-untyped]
@@ -22,7 +22,7 @@ from recpipe import spec
 from recpipe.bus._protocol import BusUnavailableError, Message, Record
 from recpipe.pulsar import Admin, Credentials, TopicName
 from recpipe.pulsar.acknowledgement import Acknowledgement, EachRecord, UpToRecord
-from recpipe.pulsar.client import StoredRecords, connect, deployed
+from recpipe.pulsar.client import OPERATION_SECONDS, StoredRecords, connect, deployed
 from recpipe.pulsar.errors import AdminError
 from recpipe.pulsar.sending import Senders
 from recpipe.store import Keys
@@ -105,6 +105,37 @@ class PulsarBus:
     def name(self, topic: Topic) -> TopicName:
         return TopicName(self._settings.tenant, self._settings.namespace, topic.name)
 
+    async def history(self, topic: Topic, partition: int, after: str = "") -> AsyncIterator[list[Record]]:
+        """By a reader of its own, which leaves no subscription behind."""
+        name = str(self.name(topic))
+        stored = StoredRecords({name: topic.schema.header})
+        newest = (partition, *map(int, after.split("-"))) if after else ()
+        # A position within a batch cannot be started from: the batch comes whole, and what is known is dropped.
+        start = pulsar.MessageId(partition, *newest[1:3]) if newest else pulsar.MessageId.earliest
+
+        def chunk() -> list[Record]:
+            records: list[Record] = []
+            while len(records) < RECEIVER_QUEUE and reader.has_message_available():
+                message = reader.read_next(OPERATION_SECONDS * 1_000)
+                records.append(record_of(message, topic, stored.value(message)))
+            return records
+
+        try:
+            reader = await asyncio.to_thread(
+                self._client.create_reader,
+                f"{name}-partition-{partition}",
+                start,
+                schema=stored,
+                start_message_id_inclusive=True,
+            )
+            try:
+                while records := await asyncio.to_thread(chunk):
+                    yield [record for record in records if record.place > newest]
+            finally:
+                await asyncio.to_thread(reader.close)
+        except pulsar.exceptions.PulsarException as error:
+            raise BusUnavailableError(f"{name}: {error}") from error
+
     async def backlog(self, topic: Topic, group: str) -> int:
         """Exact where it is 0; else estimated, as the broker counts batches."""
         try:
@@ -139,6 +170,13 @@ class PulsarBus:
             await asyncio.to_thread(self._client.close)
         await self._admin.close()
         await self._store.aclose()
+
+
+def record_of(message: pulsar.Message, topic: Topic, value: bytes) -> Record:
+    """A message of a partition; one that was sent alone has the place 0 in its batch."""
+    at = message.message_id()
+    position = f"{at.ledger_id()}-{at.entry_id()}-{max(at.batch_index(), 0)}"
+    return Record(topic, at.partition(), position, message.partition_key(), value)
 
 
 Acknowledge = Callable[[Topic, Any], None]
@@ -194,12 +232,9 @@ class PulsarSubscription:
                 self._messages.popleft()
 
     def _record(self, message: pulsar.Message) -> Record:
-        at = message.message_id()
         topic = self._topics[str(TopicName.parse(message.topic_name()))]
-        position = f"{at.ledger_id()}-{at.entry_id()}-{max(at.batch_index(), 0)}"
-        value = self._stored.value(message)
-        record = Record(topic, at.partition(), position, message.partition_key(), value)
-        self._acknowledgement.delivered(topic, record.place, at)
+        record = record_of(message, topic, self._stored.value(message))
+        self._acknowledgement.delivered(topic, record.place, message.message_id())
         return record
 
     async def acknowledge(

@@ -7,7 +7,7 @@ oldest acknowledged records first; where there are none, senders wait and are th
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from importlib import resources
 from itertools import chain
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ _COMMIT = resources.files("recpipe.bus").joinpath("commit.lua").read_text()
 _CONSUMER = "member"  # one name: a partition has one reader, and a restart takes up its pending records
 _FULL_WAIT_SECONDS = 5.0
 _TRIM_SHARE = 0.1
+_HISTORY = 1_000
 
 
 class Stream(NamedTuple):
@@ -34,6 +35,14 @@ class Stream(NamedTuple):
     @property
     def name(self) -> str:
         return f"{self.topic.name}:{self.partition}"
+
+    def records(self, entries: Sequence[Any]) -> list[Record]:
+        """Of ids and fields; an entry that was deleted by hand is still pending, without fields."""
+        return [
+            Record(*self, position.decode(), fields[b"k"].decode(), fields[b"v"])
+            for position, fields in entries
+            if fields
+        ]
 
 
 def _streams(topics: Sequence[Topic]) -> list[Stream]:
@@ -140,6 +149,19 @@ class ValkeyBus:
         share = [stream for stream in _streams(topics) if stream.partition % instances == instance]
         return ValkeySubscription(self, self._client, group, share)
 
+    async def history(self, topic: Topic, partition: int, after: str = "") -> AsyncIterator[list[Record]]:
+        stream = Stream(topic, partition)
+        while True:
+            first = _next(after) if after else "-"
+            try:
+                entries: Any = await self._client.xrange(stream.name, min=first, count=_HISTORY)
+            except (RedisError, OSError) as error:
+                raise BusUnavailableError(str(error)) from error
+            if not entries:
+                return
+            yield stream.records(entries)
+            after = entries[-1][0].decode()
+
     async def backlog(self, topic: Topic, group: str) -> int:
         total = 0
         for stream in _streams([topic]):
@@ -180,7 +202,11 @@ class ValkeySubscription:
             # Records may have been delivered with the answer that was lost: read the pending ones again.
             self.recover()
             raise BusUnavailableError(str(error)) from error
-        return [record for name, entries in _pairs(answer) for record in self._records(name, entries)]
+        return [
+            record
+            for name, entries in _pairs(answer)
+            for record in self._share[name.decode()].records(entries)
+        ]
 
     async def _receive_pending(self, limit: int) -> list[Record]:
         answer = await self._client.xreadgroup(self._group, _CONSUMER, dict(self._recovering), count=limit)
@@ -188,7 +214,7 @@ class ValkeySubscription:
         for name, entries in _pairs(answer):
             if entries:
                 self._recovering[name.decode()] = entries[-1][0].decode()
-                records += self._records(name, entries)
+                records += self._share[name.decode()].records(entries)
             else:
                 del self._recovering[name.decode()]
         return records
@@ -200,14 +226,6 @@ class ValkeySubscription:
         tally: Mapping[str, int] | None = None,
     ) -> None:
         await self._bus.commit(records, outputs or {}, tally or {}, group=self._group)
-
-    def _records(self, name: bytes, entries: list[Any]) -> list[Record]:
-        stream = self._share[name.decode()]
-        return [
-            Record(*stream, position.decode(), fields[b"k"].decode(), fields[b"v"])
-            for position, fields in entries
-            if fields  # an entry that was deleted by hand is still pending, without fields
-        ]
 
 
 def _pairs(answer: Any) -> list[tuple[bytes, list[Any]]]:

@@ -2,7 +2,7 @@
 
 import typer
 
-from recpipe.cli import bench, catalogue, deploy, evaluate, pipelines, replay, run, status
+from recpipe.cli import bench, catalogue, deploy, evaluate, pipelines, replay, run, status, train
 
 app = typer.Typer(
     name="recpipe",
@@ -11,5 +11,5 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,
 )
-for module in (run, replay, catalogue, status, deploy, pipelines, evaluate, bench):
+for module in (run, replay, catalogue, status, deploy, pipelines, evaluate, train, bench):
     module.register(app)

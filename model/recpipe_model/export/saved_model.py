@@ -33,7 +33,8 @@ def _meta_graph(tables: Tables) -> Any:
             tables=tables,
             variables=variables,
             vocabulary=_numbered(ids, tf.range(tf.size(ids))),
-            contexts=_numbered(tf.constant(tables.contexts, tf.string), tf.range(len(tables.contexts))),
+            # "" pads the input, and no table may be empty.
+            contexts=_numbered(tf.constant(["", *tables.contexts]), tf.range(-1, len(tables.contexts))),
         )
         inputs = _placeholders()
         outputs = {name: tf.identity(tensor, name) for name, tensor in scorer(**inputs).items()}

@@ -23,6 +23,8 @@ from recpipe_model.hybrid.trends import Trends
 from recpipe_model.hybrid.vocabulary import Vocabulary
 
 _DELETIONS = 1000
+_RESERVED = -1
+"""In place of 0 or 1 for items that are alive or not: named, and not met yet."""
 NONE = np.zeros(0, np.int32)
 
 
@@ -40,6 +42,7 @@ class HybridModel:
         self.vocabulary = Vocabulary()
         self._alive: Ints = np.zeros(1, np.int32)
         self._slot: Ints = np.zeros(1, np.int32)
+        self._end = 0
         self._deleted: list[int] = []
         self._touched: dict[int, None] = {}
         self._histories = Histories(s.users, s.history)
@@ -62,6 +65,16 @@ class HybridModel:
         return (*self._names, "sequence")
 
     # --- the catalogue
+
+    def reserve(self, item_ids: Sequence[str]) -> None:
+        """Gives ids their indices, in their order, before they are met.
+
+        So a model that takes another's place agrees with what was published of the other.
+        """
+        for item_id in item_ids:
+            if self.vocabulary.find(item_id) < 0:
+                item = self._grow(item_id)
+                self._alive[item] = _RESERVED
 
     def put_item(
         self,
@@ -90,7 +103,7 @@ class HybridModel:
     def delete_item(self, item_id: str) -> None:
         """Forgets the item and recommends it no more, until it is put again; unknown ids are ignored."""
         item = self.vocabulary.find(item_id)
-        if item < 0 or not self._alive[item]:
+        if item < 0 or self._alive[item] != 1:
             return
         self._alive[item] = 0
         self._deleted.append(item)
@@ -137,7 +150,7 @@ class HybridModel:
 
     def indices(self, item_ids: Iterable[str]) -> Ints:
         """Indices of the ids that are known."""
-        found = (self.vocabulary.find(item) for item in item_ids)
+        found = map(self._find, item_ids)
         return np.array([item for item in found if item >= 0], np.int32)
 
     def recommend(self, query: Query, k: int, exclude: Ints | None = None) -> Recommendation:
@@ -193,7 +206,7 @@ class HybridModel:
             raise ValueError(f"weight is {weight!r}: give a positive, finite number")
         if not np.isfinite(time):
             raise ValueError(f"time is {time!r}: give seconds since the epoch")
-        known = self.vocabulary.find(item_id)
+        known = self._find(item_id)
         query = self.query_of(user_id, time, context)
         tested = None
         item = self._index(item_id, time)
@@ -324,6 +337,8 @@ class HybridModel:
             it.restore({k.partition(".")[2]: v for k, v in state.items() if k.startswith(part + ".")})
         self._alive = state["model.alive"]
         self._slot = np.zeros_like(self._alive)
+        met = np.flatnonzero(self._alive[: len(self.vocabulary)] != _RESERVED)
+        self._end = int(met[-1]) + 1 if len(met) else 0
         self._deleted = state["model.deleted"].tolist()
         self._touched = dict.fromkeys(state["model.touched"].tolist())
 
@@ -346,24 +361,36 @@ class HybridModel:
     # --- scoring
 
     def _index(self, item_id: str, time: float) -> int:
-        known = len(self.vocabulary)
+        """The item's index; an item that is met for the first time is alive from now on."""
+        item = self.vocabulary.find(item_id)
+        if item < 0:
+            item = self._grow(item_id)
+        elif self._alive[item] != _RESERVED:
+            return item
+        self._alive[item] = 1
+        self._end = max(self._end, item + 1)
+        self._trends.appear(item, time)
+        return item
+
+    def _find(self, item_id: str) -> int:
+        """The item's index, -1 before it is met."""
+        item = self.vocabulary.find(item_id)
+        return item if item < 0 or self._alive[item] != _RESERVED else -1
+
+    def _grow(self, item_id: str) -> int:
         item = self.vocabulary.add(item_id)
-        if item == known:
-            for component in self._components.values():
-                component.grow(known + 1)
-            self._embedding.grow(known + 1)
-            self._alive = grown(self._alive, known + 1)
-            self._slot = grown(self._slot, known + 1)
-            self._alive[item] = 1
-            self._trends.appear(item, time)
+        for component in self._components.values():
+            component.grow(item + 1)
+        self._embedding.grow(item + 1)
+        self._alive = grown(self._alive, item + 1)
+        self._slot = grown(self._slot, item + 1)
         return item
 
     def _score(self, query: Query, more: Ints) -> "_Scored":
         """Scores the query's candidates: those given, then each component's."""
         rows = query.rows or self._covisits.read(query)
         query = Query(query.items, query.ages, query.weights, query.context, rows)
-        count = len(self.vocabulary)
-        newest = np.arange(max(0, count - self.settings.fresh), count, dtype=np.int32)
+        newest = np.arange(max(0, self._end - self.settings.fresh), self._end, dtype=np.int32)
         candidates = self._distinct(
             self._covisits.propose(rows), query.items, self._trends.top[: self._trends.used[0]], newest, more
         )

@@ -1,5 +1,7 @@
 """Checkpoints: the model, the counts and the stream positions, replaced together."""
 
+import asyncio
+import multiprocessing
 import shutil
 from pathlib import Path
 
@@ -8,7 +10,14 @@ import msgspec
 from recpipe.status import LearnerStatus
 from recpipe_model.hybrid import HybridModel
 
+RETRAINED = "retrained"
+"""Folder among the checkpoints where training leaves its model for the learner to take up."""
 _KEEP = 2
+_FORK = multiprocessing.get_context("fork")
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written; the one before it stays."""
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -34,6 +43,25 @@ def save(folder: Path, model: HybridModel, progress: Progress) -> Path:
     for old in _checkpoints(folder)[:-_KEEP]:
         shutil.rmtree(old, ignore_errors=True)
     return place
+
+
+async def save_aside(folder: Path, model: HybridModel, progress: Progress) -> None:
+    """`save`, by a process that is forked off with the model as it is now, while this one goes on learning.
+
+    Raises:
+        CheckpointError: when that fails; its log says why.
+    """
+    child = _FORK.Process(target=save, args=(folder, model, progress), daemon=True)
+    child.start()
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(child.sentinel, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(child.sentinel)
+    child.join()
+    if child.exitcode != 0:
+        raise CheckpointError(f"writing a checkpoint to {folder} ended with {child.exitcode}")
 
 
 def load(folder: Path) -> tuple[HybridModel, Progress] | None:

@@ -18,12 +18,18 @@ REPEATS_REMEMBERED = 20_000
 class Learner:
     """Tests, then learns; a pure function of its state and the records given to it."""
 
-    def __init__(self, pipeline: RecommenderPipeline, model: HybridModel | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: RecommenderPipeline,
+        model: HybridModel | None = None,
+        test_rate: float | None = None,
+    ) -> None:
+        """`model` to go on with, and the share of events to test, where it is not the spec's."""
         spec = pipeline.spec
         self.model = model or HybridModel(Settings(dimensions=spec.model.dimensions))
         self._min_weight = spec.model.min_weight
         self._excludes_seen = spec.serving.exclude_seen
-        self.pace = Pace(spec.model.test_rate)
+        self.pace = Pace(spec.model.test_rate if test_rate is None else test_rate)
         self._hybrid, self._popularity = Prequential(), Prequential()
         self._drift = Drift(spec.model.drift)
         self._exposures = Exposures()

@@ -1,5 +1,8 @@
 """What must be fresh, in the store: rows of touched items, the live blob, names, trends, status."""
 
+from itertools import count, takewhile
+from typing import Any
+
 import msgspec
 from redis.asyncio import Redis
 
@@ -18,6 +21,12 @@ class LiveState:
         self._client, self._keys = client, keys
         self._named = 0
         self._unwritten: dict[str, None] = {}
+
+    async def names(self) -> list[str]:
+        """Item ids in order of the indices that the store has for them, as far as there is no gap."""
+        found: Any = await self._client.hgetall(self._keys.vocabulary)
+        names = {int(index): name.decode() for index, name in found.items()}
+        return [names[index] for index in takewhile(names.__contains__, count())]
 
     async def flush(self, model: HybridModel, served: int) -> None:
         """One round trip a thousand rows; `served` is the vocabulary's size in the oldest served version.

@@ -12,6 +12,10 @@ log = logging.getLogger(__name__)
 EXPORT_SECONDS = 600.0
 
 
+class PublishError(RuntimeError):
+    """An export failed; the version before it stays."""
+
+
 class Publisher:
     """Exports checkpoints as versions under a base path, one at a time, and drops the oldest."""
 
@@ -25,6 +29,15 @@ class Publisher:
         """The newest published version; 0 where there is none."""
         return max((int(path.name) for path in self._versions()), default=0)
 
+    async def published(self) -> int:
+        """The version under way, once it is there; raises PublishError where that failed."""
+        before = self.version
+        if self._export:
+            await self._export
+        if self.version == before:
+            raise PublishError("no version was published; what the export says of it is above")
+        return self.version
+
     @property
     def published_at(self) -> float:
         """When the newest version was published, in seconds since the Unix epoch; 0 where there is none."""
@@ -37,8 +50,9 @@ class Publisher:
 
     def publish(self, model_file: Path) -> None:
         """Starts to export a checkpoint's model as the next version; must not be called while busy."""
-        # The checkpoint may be dropped while the export reads it: it reads a link of its own.
-        own = self._models / ".export.npz"
+        # The checkpoint may be dropped while the export reads it: it reads a link of its own, beside the
+        # checkpoints, for models may be on another volume.
+        own = model_file.parent.with_name(f".export-{os.getpid()}.npz")
         own.unlink(missing_ok=True)
         os.link(model_file, own)
         self._export = asyncio.create_task(self._run(own, self.version + 1))
@@ -67,6 +81,8 @@ class Publisher:
             process.kill()
             await process.wait()
             raise
+        finally:
+            model_file.unlink(missing_ok=True)  # noqa: ASYNC240 - at once
         if code != 0:
             log.error("export of version %d ended with %d; the version before it stays", version, code)
             return

@@ -82,6 +82,14 @@ def test_a_version_is_never_overwritten(model: HybridModel, tmp_path: Path) -> N
     assert np.array_equal([path.name for path in tmp_path.iterdir()], ["7"])
 
 
+def test_a_model_that_has_met_no_context_is_exported(tmp_path: Path) -> None:
+    model = HybridModel()
+    for number in range(20):
+        model.learn(f"u{number % 2}", f"i{number % 7}", float(number))
+    export(model, tmp_path, 1)  # which compares the graph with the model
+    assert (tmp_path / "1" / "saved_model.pb").exists()
+
+
 def test_a_batch_answers_as_its_queries_one_by_one(model: HybridModel, signature) -> None:
     alone = [publish.inputs_of(model, model.query_of(user, 130_000.0, CONTEXT)) for user in ("u20", "u40")]
     width = min(inputs["recent_items"].shape[1] for inputs in alone)
