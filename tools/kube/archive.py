@@ -7,17 +7,27 @@ import platform
 import subprocess
 import tarfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
+@dataclass(frozen=True)
+class Image:
+    """A name, uncompressed layers (the lowest first), and a config as in the OCI image specification."""
+
+    tag: str
+    layers: Sequence[Path]
+    config: Mapping[str, Any]
+
+
 def pack(folder: Path, tag: str, target: Path, entrypoint: Sequence[str] = ()) -> None:
     """One root file system as an image of one layer."""
     layer = target.with_suffix(".layer")
     tar(folder, layer)
-    write(target, tag, [layer], {"Entrypoint": list(entrypoint)} if entrypoint else {})
+    write(target, [Image(tag, [layer], {"Entrypoint": list(entrypoint)} if entrypoint else {})])
     layer.unlink()
 
 
@@ -29,27 +39,41 @@ def tar(folder: Path, layer: Path, *, within: str = ".") -> None:
     subprocess.run(["tar", *same, "-C", str(folder), "-cf", str(layer), within], check=True)
 
 
-def write(target: Path, tag: str, layers: Sequence[Path], config: Mapping[str, Any]) -> None:
-    """An archive of an image from uncompressed layers; `config` as in the OCI image specification."""
-    digests = [_digest(layer) for layer in layers]
+def write(target: Path, images: Sequence[Image]) -> None:
+    """One archive of all images; a layer that several have is in it once."""
+    digests = {layer: _digest(layer) for image in images for layer in image.layers}
+    configs = [_config(image, [digests[layer] for layer in image.layers]) for image in images]
+    manifest = [
+        {
+            "Config": _name(config),
+            "RepoTags": [image.tag],
+            "Layers": [f"{digests[layer]}/layer.tar" for layer in image.layers],
+        }
+        for image, config in zip(images, configs, strict=True)
+    ]
+    texts = {_name(config): config for config in configs} | {"manifest.json": json.dumps(manifest).encode()}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(target, "w") as archive:
+        for name, content in texts.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+        for layer, digest in digests.items():
+            archive.add(layer, f"{digest}/layer.tar")
+
+
+def _config(image: Image, digests: Sequence[str]) -> bytes:
     document = {
         "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
-        "config": dict(config),
+        "config": dict(image.config),
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in digests]},
     }
-    text = json.dumps(document, sort_keys=True).encode()
-    name = f"{hashlib.sha256(text).hexdigest()}.json"
-    inside = [f"{digest}/layer.tar" for digest in digests]
-    manifest = json.dumps([{"Config": name, "RepoTags": [tag], "Layers": inside}]).encode()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(target, "w") as archive:
-        for each, content in ((name, text), ("manifest.json", manifest)):
-            entry = tarfile.TarInfo(each)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-        for layer, path in zip(layers, inside, strict=True):
-            archive.add(layer, path)
+    return json.dumps(document, sort_keys=True).encode()
+
+
+def _name(config: bytes) -> str:
+    return f"{hashlib.sha256(config).hexdigest()}.json"
 
 
 def _digest(file: Path) -> str:
