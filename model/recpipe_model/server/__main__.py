@@ -40,7 +40,10 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
     )
     model.add_argument(
         "--allow-version-labels-for-unavailable-models",
-        action="store_true",
+        type=_boolean,
+        nargs="?",
+        const=True,
+        default=False,
         help="let a configuration reload put a new label on a version that has yet to load",
     )
     listen = parser.add_argument_group("listening")
@@ -49,6 +52,11 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
         "--port", type=_port, default=8500, help="gRPC; 0 takes a free port (default: %(default)s)"
     )
     listen.add_argument("--rest-api-port", type=_port, help="REST; 0 takes a free port (default: no REST)")
+    listen.add_argument(
+        "--monitoring-config-file",
+        type=_path,
+        help="taken for compatibility: metrics are always at /monitoring/prometheus/metrics of the REST port",
+    )
     listen.add_argument(
         "--ready-file", type=_path, help="written once listening: JSON with the ports and the pid"
     )
@@ -118,6 +126,12 @@ def _dashed(argument: str) -> str:
 
 def _path(text: str) -> Path:
     return Path(text).absolute()
+
+
+def _boolean(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text == "true"
 
 
 def _port(text: str) -> int:

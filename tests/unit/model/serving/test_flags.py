@@ -21,6 +21,26 @@ def test_the_defaults_are_tensorflow_servings_but_local():
     assert flags.bind == "127.0.0.1"
 
 
+@pytest.mark.parametrize(("given", "taken"), [("", True), ("=true", True), ("=false", False)])
+def test_a_switch_may_have_a_value_as_tensorflow_servings_do(given, taken):
+    flags = parse_flags(["--model_base_path=/m", f"--allow_version_labels_for_unavailable_models{given}"])
+    assert flags.allow_version_labels_for_unavailable_models is taken
+
+
+def test_every_flag_that_the_operator_gives_is_taken():
+    flags = parse_flags(
+        [
+            "--port=8500",
+            "--rest_api_port=8501",
+            "--model_config_file=/etc/serving/models.config",
+            "--monitoring_config_file=/etc/serving/monitoring.config",
+            "--file_system_poll_wait_seconds=1",
+            "--allow_version_labels_for_unavailable_models=true",
+        ]
+    )
+    assert flags.rest_api_port == 8501
+
+
 def test_channel_arguments_are_numbers_or_text():
     flags = parse_flags(
         ["--model-base-path=/m", "--grpc-channel-arguments=grpc.max_connection_age_ms=2000,a=b"]
