@@ -144,7 +144,7 @@ def _train(stream: Stream, split: Split, roster: Roster, step: Step) -> _Trained
     visitors = len(roster.ids.users)
     histories = Histories(train.users, visitors)
     trials = [Trial(method) for method in roster.methods(visitors)]
-    replay(train, train.users, trials, histories=histories, step=step)
+    replay(train, train.users, trials, histories=histories, step=step, excludes=True)
     return _Trained(
         trials, histories, {"events": len(stream), "train": len(train), "held_out": int(split.test.sum())}
     )

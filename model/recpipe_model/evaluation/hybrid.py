@@ -15,7 +15,7 @@ class Hybrid:
 
     Args:
         names: item ids by index.
-        catalogue: metadata by index; the model is told of it at an item's first event.
+        catalogue: metadata by index; the model is told of it right after an item's first event.
         settings, seed: of the model.
         known_at: where given, the model is told of the whole catalogue at this time, before any event.
     """
@@ -40,12 +40,27 @@ class Hybrid:
                 self._describe(item, known_at)
 
     def learn(self, visit: Visit, item: int, weight: float) -> None:
-        if self._known[item] < 0 and item in self._catalogue:
-            self._describe(item, visit.time)
+        self._learn(visit, item, weight, test=False)
+
+    def rank_and_learn(self, visit: Visit, item: int, weight: float) -> int:
+        return self._learn(visit, item, weight, test=True)
+
+    def _learn(self, visit: Visit, item: int, weight: float, test: bool) -> int:
         name = self._names[item]
-        self.model.learn(str(visit.visitor), name, visit.time, weight, context=_context(visit))
+        tested = self.model.learn(
+            str(visit.visitor),
+            name,
+            visit.time,
+            weight,
+            context=_context(visit),
+            test=test,
+            exclude=self._excluded(visit),
+        )
         if self._known[item] < 0:
             self._known[item] = self.model.vocabulary.find(name)
+            if item in self._catalogue:
+                self._describe(item, visit.time)
+        return (tested.rank or 0) if tested else 0
 
     def rank(self, visit: Visit, item: int) -> int:
         if self._known[item] < 0:

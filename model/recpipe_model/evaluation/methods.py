@@ -24,6 +24,9 @@ class Method(Protocol):
     def rank(self, visit: Visit, item: int) -> int:
         """The item's rank among all items, 1 the best."""
 
+    def rank_and_learn(self, visit: Visit, item: int, weight: float) -> int:
+        """`rank`, then `learn`: a method may score once for both."""
+
     def rank_among(self, visit: Visit, item: int, others: Ints) -> int:
         """The item's rank among itself and the others."""
 
@@ -53,6 +56,11 @@ class Scored(ABC):
     def rank(self, visit: Visit, item: int) -> int:
         scores = self._rankable(visit)
         return int((scores >= scores[item]).sum()) if scores[item] > -np.inf else 0
+
+    def rank_and_learn(self, visit: Visit, item: int, weight: float) -> int:
+        rank = self.rank(visit, item)
+        self.learn(visit, item, weight)
+        return rank
 
     def rank_among(self, visit: Visit, item: int, others: Ints) -> int:
         scores = self._rankable(visit)

@@ -70,9 +70,11 @@ def replay(
             if is_shown:
                 trial.lists.append(method.top(visit, k))
             begun = perf_counter_ns()
-            if is_test:
+            if is_test and learns:
+                trial.ranks[event] = method.rank_and_learn(visit, item, weight)
+            elif is_test:
                 trial.ranks[event] = method.rank(visit, item)
-            if learns:
+            elif learns:
                 method.learn(visit, item, weight)
             trial.ns += perf_counter_ns() - begun
         histories.add(visitor, item, time, weight)

@@ -27,8 +27,8 @@ def join(
     always: tf.Tensor,
     neighbours: tf.Tensor,
     evidence: tf.Tensor,
-    banned: tf.Tensor,
-    strengths: int,
+    excluded: tf.Tensor,
+    deleted: tf.Tensor,
     shortlist: int,
 ) -> Candidates:
     """Finds the distinct candidates and sums their evidence.
@@ -37,30 +37,36 @@ def join(
         recent: [H] items of the query, which are candidates.
         always: [A] items that are candidates of every query.
         neighbours: [E] items of neighbour rows; the `shortlist` of most evidence are candidates.
-        evidence: [C, E] for each neighbour; its first `strengths` rows count for the shortlist.
-        banned: [X] items never to be recommended.
+        evidence: [C, E] for each neighbour; its first three rows count for the shortlist.
+        excluded: [X] items never to be recommended, nor in the shortlist.
+        deleted: [Y] items never to be recommended.
     """
-    distinct, place = tf.unique(tf.concat([recent, always, neighbours, banned], 0))
+    parts = [recent, always, neighbours, excluded, deleted]
+    distinct, place = tf.unique(tf.concat(parts, 0))
     size = tf.size(distinct)
-    sections = [tf.size(recent), tf.size(always), tf.size(neighbours), tf.size(banned)]
-    recent, always, neighbours, banned = tf.split(place, sections, num=4)
+    recent, always, neighbours, excluded, deleted = tf.split(place, [tf.size(part) for part in parts], num=5)
     components = evidence.shape[0]
     segments = neighbours + size * tf.range(components)[:, None]
     sums = tf.math.unsorted_segment_sum(
         tf.reshape(evidence, [-1]), tf.reshape(segments, [-1]), components * size
     )
     sums = tf.reshape(sums, [components, -1])
-    bans = tf.raw_ops.DenseBincount(input=banned, size=size, weights=tf.constant([], tf.int32))
+
+    def among(places: tf.Tensor) -> tf.Tensor:
+        counts = tf.raw_ops.DenseBincount(input=places, size=size, weights=tf.constant([], tf.float32))
+        return counts > 0
+
+    out = among(excluded)
 
     # The places of recent and always are the first: items are numbered as they appear.
     first = tf.reduce_max(always) + 1
-    mass = tf.reduce_sum(sums[:strengths], 0)
+    mass = tf.where(out, 0.0, tf.reduce_sum(sums[:3], 0))
     least = tf.raw_ops.NthElement(input=mass, n=tf.minimum(shortlist, size) - 1, reverse=True)
     shortlisted = (mass > 0) & (mass >= least)
     chosen = tf.where(shortlisted | (tf.range(size) < first))[:, 0]
     return Candidates(
         items=tf.gather(distinct, chosen),
-        allowed=tf.equal(tf.gather(bans, chosen), 0),
+        allowed=~tf.gather(out | among(deleted), chosen),
         evidence=tf.gather(sums, chosen, axis=1),
         recent=recent,
     )

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from recpipe.live import STRENGTHS
 from recpipe_model.export import scoring
 from recpipe_model.export.candidates import Candidates, join
 from recpipe_model.export.decoding import LiveState, is_row, live_state, neighbour_rows
@@ -114,9 +113,13 @@ class Scorer:
         candidates = self._candidates(recent, ages, weights, excluded, rows, now)
         evidence, alive = self._evidence(candidates, ages, now, announced)
         blend = scoring.blend(now.weights, known, ages, self.contexts.lookup(context))[:, None]
-        sources = self._gather("source", recent[: settings.embedded])
-        targets = self._gather("target", candidates.items)
-        shares = tf.concat([scoring.features(evidence) * blend, scoring.sequence(sources, targets)], 0)
+        embedded = scoring.embedding(
+            self._gather("source", recent[: settings.embedded]),
+            self._gather("taste", recent),
+            self._gather("target", candidates.items),
+            known,
+        )
+        shares = tf.concat([scoring.features(evidence) * blend, embedded], 0)
         scores = tf.reduce_sum(shares, 0)
         scores = tf.where(candidates.allowed & (alive > 0), scores, -np.inf)
 
@@ -160,8 +163,8 @@ class Scorer:
             always=tf.concat([now.popular, newest, [_UNKNOWN]], 0),
             neighbours=neighbours,
             evidence=evidence,
-            banned=tf.concat([excluded, now.deleted], 0),
-            strengths=STRENGTHS,
+            excluded=excluded,
+            deleted=now.deleted,
             shortlist=settings.shortlist,
         )
 
@@ -187,7 +190,7 @@ class Scorer:
         statistics = tf.transpose(_overlaid(tf.transpose(aged), now.hot_statistics, hot, place))
         evidence = tf.concat(
             [
-                candidates.evidence,
+                scoring.cosines(candidates.evidence, statistics),
                 scoring.trends(statistics, now.totals),
                 scoring.repeats(candidates.recent, ages, tf.size(items)),
                 scoring.content(tokens, content, candidates.recent, tables.rarity, tables.deviations),

@@ -12,7 +12,7 @@ from recpipe_model.hybrid.component import UNIT
 
 
 def covisits(strengths: tf.Tensor, ages: tf.Tensor, weights: tf.Tensor, limit: int) -> tf.Tensor:
-    """Evidence [5, E] of each entry of the rows: covisit, next, soon, similar, nearby.
+    """Evidence [5, E] of each entry of the rows: covisit, next, soon, similar, nearby (see `cosines`).
 
     Args:
         strengths: [4, E] of the entries, equally many of each of the R rows.
@@ -30,6 +30,12 @@ def covisits(strengths: tf.Tensor, ages: tf.Tensor, weights: tf.Tensor, limit: i
     strengths = tf.gather(strengths, [0, 1, 2, 3, 3])
     size = tf.size(strengths) // (5 * tf.maximum(rows, 1))
     return tf.reshape(tf.reshape(strengths, [5, rows, size]) * attention[..., None], [5, -1])
+
+
+def cosines(evidence: tf.Tensor, statistics: tf.Tensor) -> tf.Tensor:
+    """The [5, S] evidence with similar and nearby as cosines; `statistics` [4, S] begin with the items' visits."""
+    cosine = 1e3 * tf.math.rsqrt(statistics[:1] + 1)
+    return tf.concat([evidence[:3], evidence[3:] * cosine], 0)
 
 
 def trends(statistics: tf.Tensor, totals: tf.Tensor) -> tf.Tensor:
@@ -118,15 +124,20 @@ def features(evidence: tf.Tensor) -> tf.Tensor:
     return 0.3 * tf.math.log1p(evidence)
 
 
-def sequence(sources: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """[1, S] what the embedding adds to the scores.
+def embedding(sources: tf.Tensor, tastes: tf.Tensor, targets: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
+    """[2, S] what the embedding adds to the scores: sequence, taste.
 
     Args:
         sources: [E, D] vectors of the latest items, 0 for none.
+        tastes: [H, D] vectors of all recent items, likewise.
         targets: [S, D] vectors of the candidates.
+        known: [H] bool, of the recent items those that are there.
     """
     attention = 0.4 * 0.8 ** tf.range(tf.shape(sources)[0], dtype=tf.float32)
-    return tf.matmul(tf.matmul(attention[None], sources), targets, transpose_b=True)
+    count = tf.maximum(tf.reduce_sum(tf.cast(known, tf.float32)), 1)
+    sequence = tf.matmul(attention[None], sources)
+    taste = tf.reduce_sum(tastes, 0, keepdims=True) * (0.5 * tf.math.rsqrt(count))
+    return tf.matmul(tf.concat([sequence, taste], 0), targets, transpose_b=True)
 
 
 def _column(*values: float) -> tf.Tensor:

@@ -16,7 +16,7 @@ class Tables:
     Attributes:
         settings: the model's.
         components: C names of what is blended.
-        weights: [buckets, C - 1] shape of the blend weights in the live blob.
+        weights: [buckets, C - 2] shape of the blend weights in the live blob.
         contexts: `key=value` pairs that have a bucket of their own, in the buckets' order.
         rarity: [1 + token buckets] of each token, 0 of none, which comes first.
         deviations: [numbers] of each numeric attribute.
@@ -29,7 +29,7 @@ class Tables:
             statistics: [N + 1, 4] as in a live blob.
             content: [N + 1, tokens + numbers + 2] int32: tokens (-1 for none), and as bits of
                 float32: numbers (infinite for none), 1 / length of the tf-idf vector, alive or not.
-            source, target: [N + 1, dimensions].
+            source, taste, target: [N + 1, dimensions].
     """
 
     settings: Settings
@@ -53,7 +53,7 @@ class Tables:
         return cls(
             settings=model.settings,
             components=model.components,
-            weights=(len(arrays["weights"]), len(model.components) - 1),
+            weights=(len(arrays["weights"]), len(model.components) - 2),
             contexts=tuple(contexts),
             rarity=rarity,
             deviations=arrays["deviations"],
@@ -67,6 +67,7 @@ class Tables:
                     arrays["tokens"], arrays["numbers"], arrays["statistics"], arrays["alive"], rarity
                 ),
                 "source": _and_nothing(arrays["source"], 0),
+                "taste": _and_nothing(arrays["taste"], 0),
                 "target": _and_nothing(arrays["target"], 0),
             },
         )

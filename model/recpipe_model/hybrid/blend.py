@@ -75,7 +75,6 @@ class Blend:
 @kernel
 def _learn(weights: Floats, squares: Floats, buckets: Ints, gradient: Floats, rate: np.float32) -> None:
     for b in range(len(buckets)):
-        step = rate if b == 0 else rate / np.float32(2)
         for c in range(len(gradient)):
             squares[buckets[b], c] += gradient[c] * gradient[c]
-            weights[buckets[b], c] += step * gradient[c] / np.sqrt(squares[buckets[b], c])
+            weights[buckets[b], c] += rate * gradient[c] / np.sqrt(squares[buckets[b], c])

@@ -7,10 +7,12 @@ import numpy as np
 from recpipe.live import STRENGTHS, Row
 from recpipe_model.hybrid.arrays import Floats, Ints, State, grown, kernel
 from recpipe_model.hybrid.component import UNIT
-from recpipe_model.hybrid.query import Query, Rows
+from recpipe_model.hybrid.query import Neighbours, Query
 
 _SHRINKAGE = np.float32(5)
-_NAMES = ("neighbours", "worth", "strengths", "sums", "used", "published")
+_COSINE = np.float32(1e3)
+"""Evidence of a cosine of 1."""
+_NAMES = ("neighbours", "worth", "strengths", "sums", "visits", "used")
 
 
 class CoVisits:
@@ -26,9 +28,10 @@ class CoVisits:
 
     A row holds at most `neighbours` entries; when it is full a new neighbour wears down the entry
     of least worth and takes its place when nothing is left of it (Misra and Gries 1982), so that
-    lasting neighbours stay and passing ones make room. 24 bytes an entry, 28 an item.
+    lasting neighbours stay and passing ones make room. 24 bytes an entry, 32 an item.
 
-    An entry counts as the probability M[h, j] / (sum of the row + 5). Evidence of j is the mean
+    An entry of the first three counts as the probability M[h, j] / (sum of the row + 5), a visit as
+    the cosine M[h, j] / sqrt((v_h + 1) (v_j + 1)) of the items' visits v. Evidence of j is the mean
     over the query's items k = 0, 1, .. of age t, weighted by the event and, with n = 1 / (1 +
     t / 300): covisit and next by .8^k (n + .2), soon by n + .02, visit twice, by .95^k and by n.
     """
@@ -43,11 +46,11 @@ class CoVisits:
         self.worth: Floats = np.zeros((1, neighbours), np.float32)
         self.strengths: Floats = np.zeros((1, neighbours, STRENGTHS), np.float32)
         self.sums: Floats = np.zeros((1, STRENGTHS), np.float32)
+        self.visits: Floats = np.zeros(1, np.float32)
         self.used: Ints = np.zeros(1, np.int32)
-        self.published: Floats = np.zeros(1, np.float32)
         self._slot: Ints = np.zeros(1, np.int32)
         self._found: Ints = np.zeros(rows * neighbours, np.int32)
-        self._mass: Floats = np.zeros(rows * neighbours, np.float32)
+        self._sums: Floats = np.zeros((rows * neighbours, len(self.names)), np.float32)
 
     def grow(self, items: int) -> None:
         for name in (*_NAMES, "_slot"):
@@ -57,66 +60,65 @@ class CoVisits:
         """Forgets the item's row."""
         self.used[item] = 0
         self.sums[item] = 0
+        self.visits[item] = 0
 
     def row(self, item: int) -> Row:
-        """The item's row as it is published, in evidence units."""
+        """The item's row as it is published: evidence, of visits the part that the item itself decides."""
         n = self.used[item]
-        strengths = self.strengths[item, :n] / ((self.sums[item] + _SHRINKAGE) * np.float32(UNIT))
-        return Row(item, self.neighbours[item, :n], strengths)
+        totals = (self.sums[item] + _SHRINKAGE) * np.float32(UNIT)
+        totals[-1] = np.sqrt(self.visits[item] + 1)
+        return Row(item, self.neighbours[item, :n], self.strengths[item, :n] / totals)
 
-    def read(self, query: Query) -> Rows:
-        """The rows of the query's items."""
+    def read(self, query: Query) -> Neighbours:
+        """What the rows of the query's items say."""
         which = query.items[: self._rows]
-        factors = _attention(query.ages[: self._rows], query.weights[: self._rows])
-        _scale(factors, self.sums, which)
-        return Rows(which, self.neighbours, self.strengths, self.used, factors)
+        count = _read(
+            self.neighbours,
+            self.strengths,
+            self.sums,
+            self.visits,
+            self.used,
+            which,
+            query.ages,
+            query.weights,
+            self._slot,
+            self._found,
+            self._sums,
+        )
+        return Neighbours(self._found[:count], self._sums[:count])
 
-    def publish(self, query: Query) -> Rows:
-        """The rows of the query's items as they are read back once published (in float16)."""
+    def reread(self, query: Query) -> Neighbours:
+        """The same of the rows as they are once published, in float16."""
         which = query.items[: self._rows]
-        strengths = np.zeros((len(which), *self.strengths.shape[1:]), np.float32)
+        published = np.zeros((len(which), *self.strengths.shape[1:]), np.float32)
         for k, item in enumerate(which):
             if item >= 0:
                 row = self.row(item).strengths.astype(np.float16)
-                strengths[k, : len(row)] = row
+                published[k, : len(row)] = row
+        attention = _attention(query.ages[: self._rows], query.weights[: self._rows])
         known = np.where(which >= 0, np.arange(len(which), dtype=np.int32), np.int32(-1))
-        factors = _attention(query.ages[: self._rows], query.weights[: self._rows])
-        return Rows(known, self.neighbours[which], strengths, self.used[which], factors)
-
-    def propose(self, rows: Rows) -> Ints:
-        """[n] the neighbours of most evidence, at most `shortlist`."""
-        if not len(rows.which):
-            return rows.which
-        count = _propose(
-            rows.neighbours,
-            rows.strengths,
-            rows.used,
-            rows.which,
-            rows.factors,
+        count = _gather(
+            self.neighbours[which],
+            published,
+            self.used[which],
+            known,
+            attention,
             self._slot,
             self._found,
-            self._mass,
+            self._sums,
         )
-        if count > self._shortlist:
-            _largest_first(self._found, self._mass, count, self._shortlist)
-        return self._found[: min(count, self._shortlist)]
+        return Neighbours(self._found[:count], self._sums[:count])
+
+    def propose(self, found: Neighbours, exclude: Ints) -> Ints:
+        """[n] the neighbours of most evidence that are not in `exclude`, at most `shortlist`."""
+        return _propose(found.items, found.evidence, exclude, self._slot, self._shortlist)
 
     def evidence(self, query: Query, candidates: Ints, out: Floats) -> None:
-        rows = query.rows or self.read(query)
-        if len(rows.which):
-            _evidence(
-                rows.neighbours,
-                rows.strengths,
-                rows.used,
-                rows.which,
-                rows.factors,
-                self._slot,
-                candidates,
-                out,
-            )
+        found = query.neighbours or self.read(query)
+        _evidence(found.items, found.evidence, self.visits, self._slot, candidates, out)
 
     def learn(self, item: int, query: Query, time: float, weight: float) -> None:
-        history = query.items[: self._window]
+        self.visits[item] += weight
         _learn(
             self.neighbours,
             self.worth,
@@ -124,7 +126,7 @@ class CoVisits:
             self.sums,
             self.used,
             item,
-            history,
+            query.items[: self._window],
             query.ages,
             np.float32(weight),
         )
@@ -136,15 +138,6 @@ class CoVisits:
         for name in _NAMES:
             setattr(self, name, state[name])
         self._slot = np.zeros(len(self.used), np.int32)
-
-
-@kernel
-def _scale(factors: Floats, sums: Floats, which: Ints) -> None:
-    """Turns attention into what a row's strengths are multiplied by to be evidence."""
-    for k in range(len(which)):
-        for c in range(len(factors)):
-            total = sums[which[k], min(c, STRENGTHS - 1)] + _SHRINKAGE
-            factors[c, k] /= total * np.float32(UNIT)
 
 
 @kernel
@@ -163,6 +156,103 @@ def _attention(ages: Floats, weights: Floats) -> Floats:
     for c in range(5):
         attention[c] /= attention[c].sum()
     return attention
+
+
+@kernel
+def _read(
+    neighbours: Ints,
+    strengths: Floats,
+    sums: Floats,
+    visits: Floats,
+    used: Ints,
+    which: Ints,
+    ages: Floats,
+    weights: Floats,
+    slot: Ints,
+    found: Ints,
+    evidence: Floats,
+) -> int:
+    factors = _attention(ages[: len(which)], weights[: len(which)])
+    for k in range(len(which)):
+        for c in range(3):
+            factors[c, k] /= (sums[which[k], c] + _SHRINKAGE) * np.float32(UNIT)
+        for c in range(3, 5):
+            factors[c, k] /= np.sqrt(visits[which[k]] + np.float32(1))
+    return _gather(neighbours, strengths, used, which, factors, slot, found, evidence)
+
+
+@kernel
+def _gather(
+    neighbours: Ints,
+    strengths: Floats,
+    used: Ints,
+    which: Ints,
+    factors: Floats,
+    slot: Ints,
+    found: Ints,
+    evidence: Floats,
+) -> int:
+    """Collects every neighbour of the rows once with its summed evidence; returns how many there are."""
+    count = 0
+    for k in range(len(which)):
+        h = which[k]
+        if h < 0:
+            continue
+        for e in range(used[h]):
+            j = neighbours[h, e]
+            s = slot[j] - 1
+            if s < 0:
+                s = count
+                found[s] = j
+                evidence[s] = 0
+                count += 1
+                slot[j] = count
+            x = strengths[h, e]
+            evidence[s, 0] += factors[0, k] * x[0]
+            evidence[s, 1] += factors[1, k] * x[1]
+            evidence[s, 2] += factors[2, k] * x[2]
+            evidence[s, 3] += factors[3, k] * x[3]
+            evidence[s, 4] += factors[4, k] * x[3]
+    for s in range(count):
+        slot[found[s]] = 0
+    return count
+
+
+@kernel
+def _propose(found: Ints, evidence: Floats, exclude: Ints, slot: Ints, shortlist: int) -> Ints:
+    for j in exclude:
+        slot[j] = 1
+    items = np.empty(len(found), np.int32)
+    mass = np.empty(len(found), np.float32)
+    count = 0
+    for s in range(len(found)):
+        if slot[found[s]] == 0:
+            items[count] = found[s]
+            mass[count] = evidence[s, 0] + evidence[s, 1] + evidence[s, 2]
+            count += 1
+    for j in exclude:
+        slot[j] = 0
+    if count > shortlist:
+        _largest_first(items, mass, count, shortlist)
+    return items[: min(count, shortlist)]
+
+
+@kernel
+def _evidence(
+    found: Ints, evidence: Floats, visits: Floats, slot: Ints, candidates: Ints, out: Floats
+) -> None:
+    for s in range(len(found)):
+        slot[found[s]] = s + 1
+    for s in range(len(candidates)):
+        at = slot[candidates[s]] - 1
+        if at >= 0:
+            cosine = _COSINE / np.sqrt(visits[candidates[s]] + np.float32(1))
+            for c in range(3):
+                out[c, s] = evidence[at, c]
+            for c in range(3, 5):
+                out[c, s] = cosine * evidence[at, c]
+    for s in range(len(found)):
+        slot[found[s]] = 0
 
 
 @kernel
@@ -236,41 +326,6 @@ def _add(
 
 
 @kernel
-def _propose(
-    neighbours: Ints,
-    strengths: Floats,
-    used: Ints,
-    which: Ints,
-    factors: Floats,
-    slot: Ints,
-    found: Ints,
-    mass: Floats,
-) -> int:
-    """Collects every neighbour once with its summed evidence; returns how many there are."""
-    count = 0
-    for k in range(len(which)):
-        h = which[k]
-        if h < 0:
-            continue
-        for e in range(used[h]):
-            j = neighbours[h, e]
-            s = slot[j] - 1
-            if s < 0:
-                s = count
-                found[s] = j
-                mass[s] = 0
-                count += 1
-                slot[j] = count
-            x = strengths[h, e]
-            mass[s] += (
-                factors[0, k] * x[0] + factors[1, k] * x[1] + factors[2, k] * x[2] + factors[3, k] * x[3]
-            )
-    for s in range(count):
-        slot[found[s]] = 0
-    return count
-
-
-@kernel
 def _largest_first(found: Ints, mass: Floats, count: int, k: int) -> None:
     """Moves the k of greatest mass to the front, in no order (quickselect, Hoare 1961)."""
     low, high = 0, count - 1
@@ -293,33 +348,3 @@ def _largest_first(found: Ints, mass: Floats, count: int, k: int) -> None:
             low = i
         else:
             return
-
-
-@kernel
-def _evidence(
-    neighbours: Ints,
-    strengths: Floats,
-    used: Ints,
-    which: Ints,
-    factors: Floats,
-    slot: Ints,
-    candidates: Ints,
-    out: Floats,
-) -> None:
-    for s in range(len(candidates)):
-        slot[candidates[s]] = s + 1
-    for k in range(len(which)):
-        h = which[k]
-        if h < 0:
-            continue
-        for e in range(used[h]):
-            s = slot[neighbours[h, e]] - 1
-            if s >= 0:
-                x = strengths[h, e]
-                out[0, s] += factors[0, k] * x[0]
-                out[1, s] += factors[1, k] * x[1]
-                out[2, s] += factors[2, k] * x[2]
-                out[3, s] += factors[3, k] * x[3]
-                out[4, s] += factors[4, k] * x[3]
-    for s in range(len(candidates)):
-        slot[candidates[s]] = 0

@@ -1,31 +1,20 @@
 """The online hybrid recommender."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from recpipe.live import Live, encode_live, encode_row
 from recpipe_model.hybrid import checkpoint
-from recpipe_model.hybrid.arrays import Floats, Ints, Mask, State, Stateful, grown, kernel
-from recpipe_model.hybrid.blend import Blend
-from recpipe_model.hybrid.component import Component
-from recpipe_model.hybrid.content import Content
-from recpipe_model.hybrid.covisits import CoVisits
-from recpipe_model.hybrid.embedding import Embedding
+from recpipe_model.hybrid.arrays import Ints, State, Stateful
 from recpipe_model.hybrid.history import Histories
 from recpipe_model.hybrid.query import Query, Recommendation, Tested
-from recpipe_model.hybrid.repeats import Repeats
+from recpipe_model.hybrid.scoring import NONE, UNMET, Scored, Scoring
 from recpipe_model.hybrid.settings import Settings
-from recpipe_model.hybrid.trends import Trends
 from recpipe_model.hybrid.vocabulary import Vocabulary
 
 _DELETIONS = 1000
-_RESERVED = -1
-"""In place of 0 or 1 for items that are alive or not: named, and not met yet."""
-NONE = np.zeros(0, np.int32)
 
 
 class HybridModel:
@@ -37,32 +26,18 @@ class HybridModel:
     """
 
     def __init__(self, settings: Settings = Settings(), seed: int = 0) -> None:  # noqa: B008 - frozen
-        s = self.settings = settings
+        self.settings = settings
         self.seed = seed
         self.vocabulary = Vocabulary()
-        self._alive: Ints = np.zeros(1, np.int32)
-        self._slot: Ints = np.zeros(1, np.int32)
-        self._end = 0
+        self._histories = Histories(settings.users, settings.history)
+        self._scoring = Scoring(settings, seed)
         self._deleted: list[int] = []
         self._touched: dict[int, None] = {}
-        self._histories = Histories(s.users, s.history)
-        self._covisits = CoVisits(s.neighbours, s.window, s.rows, s.shortlist)
-        self._trends = Trends(s.trend_half_life, s.popular, s.hot)
-        self._content = Content(s.tokens, s.token_buckets, s.numbers)
-        self._components: dict[str, Component] = {
-            "covisits": self._covisits,
-            "trends": self._trends,
-            "repeats": Repeats(),
-            "content": self._content,
-        }
-        self._names = tuple(name for component in self._components.values() for name in component.names)
-        self._blend = Blend(len(self._names), s.contexts, s.blend_rate)
-        self._embedding = Embedding(s.dimensions, s.embedded, s.embedding_rate, seed)
 
     @property
     def components(self) -> tuple[str, ...]:
         """Names of what is blended, as in `Recommendation.shares`."""
-        return (*self._names, "sequence")
+        return self._scoring.names
 
     # --- the catalogue
 
@@ -73,8 +48,7 @@ class HybridModel:
         """
         for item_id in item_ids:
             if self.vocabulary.find(item_id) < 0:
-                item = self._grow(item_id)
-                self._alive[item] = _RESERVED
+                self._grow(item_id)
 
     def put_item(
         self,
@@ -95,21 +69,21 @@ class HybridModel:
             time: seconds since the epoch.
         """
         item = self._index(item_id, time)
-        self._content.describe(item, categories, attributes or {}, title)
-        if not self._alive[item]:
-            self._alive[item] = 1
+        self._scoring.content.describe(item, categories, attributes or {}, title)
+        if not self._scoring.alive[item]:
+            self._scoring.alive[item] = 1
             self._deleted.remove(item)
 
     def delete_item(self, item_id: str) -> None:
         """Forgets the item and recommends it no more, until it is put again; unknown ids are ignored."""
         item = self.vocabulary.find(item_id)
-        if item < 0 or self._alive[item] != 1:
+        if item < 0 or self._scoring.alive[item] != 1:
             return
-        self._alive[item] = 0
+        self._scoring.alive[item] = 0
         self._deleted.append(item)
-        self._covisits.clear(item)
-        self._trends.clear(item)
-        self._content.clear(item)
+        self._scoring.covisits.clear(item)
+        self._scoring.trends.clear(item)
+        self._scoring.content.clear(item)
         self._touched[item] = None
 
     # --- asking
@@ -155,25 +129,23 @@ class HybridModel:
 
     def recommend(self, query: Query, k: int, exclude: Ints | None = None) -> Recommendation:
         """The k best items: what an exported graph computes from the same rows and live blob."""
-        query = replace(query, rows=self._covisits.publish(query))
-        scored = self._score(query, NONE)
-        allowed = np.flatnonzero(self._allowed(scored.candidates, exclude))
-        best = allowed[np.argsort(-scored.scores[allowed], kind="stable")[:k]]
-        scores, candidates = scored.scores[best], scored.candidates[best]
-        shares = np.vstack([scored.weights[:, None] * scored.features, scored.sequence])[:, best].T
-        names = tuple(self.vocabulary[item] for item in candidates)
-        return Recommendation(names, scores, shares, self.components)
+        scored = self._scoring.score(query, exclude=NONE if exclude is None else exclude, published=True)
+        best = np.argsort(-scored.scores, kind="stable")[:k]
+        shares = np.vstack([scored.weights[:, None] * scored.features, scored.embedded])[:, best].T
+        names = tuple(self.vocabulary[item] for item in scored.candidates[best])
+        return Recommendation(names, scored.scores[best], shares, self.components)
 
     def popular(self, k: int) -> list[str]:
         """The k most popular items, best first (at most the settings' `popular`)."""
-        top = self._trends.popular()
-        return [self.vocabulary[item] for item in top[self._alive[top] > 0][:k]]
+        top = self._scoring.trends.popular()
+        return [self.vocabulary[item] for item in top[self._scoring.alive[top] > 0][:k]]
 
     # --- learning
 
     def test(self, query: Query, item_id: str, exclude: Ints | None = None) -> Tested:
         """Where the item of an event would have been ranked, before learning from the event."""
-        return self._rank(self._score(query, NONE), self.vocabulary.find(item_id), exclude)
+        exclude = NONE if exclude is None else exclude
+        return self._rank(self._scoring.score(query, exclude=exclude), self.vocabulary.find(item_id), exclude)
 
     def learn(
         self,
@@ -197,7 +169,8 @@ class HybridModel:
             context: `key=value` pairs.
             negatives: items shown and passed over.
             test: whether to say where the item would have been ranked, exactly as `test` does.
-            exclude: items that the test leaves out.
+            exclude: items that are not to be recommended to the user: neither the test nor the lesson
+                is about them. What is excluded when asking is to be excluded here.
 
         Raises:
             ValueError: when the weight is not positive or a number is not finite.
@@ -208,39 +181,26 @@ class HybridModel:
             raise ValueError(f"time is {time!r}: give seconds since the epoch")
         known = self._find(item_id)
         query = self.query_of(user_id, time, context)
-        tested = None
+        exclude = NONE if exclude is None else exclude
         item = self._index(item_id, time)
-        self._blend.meet(context)
-        scored = self._score(query, self.indices(negatives))
-        if test:
-            tested = self._rank(scored, known, exclude)
-        at = np.flatnonzero(scored.candidates == known)
-        if len(at):
-            residual = np.exp(scored.scores - scored.scores.max())
-            residual /= -residual.sum()
-            residual[at] += 1
-            self._blend.learn(scored.buckets, scored.features, residual)
-            self._embedding.learn(query, scored.user, scored.candidates, residual)
-        for component in self._components.values():
-            component.learn(item, query, time, weight)
+        self._scoring.blend.meet(context)
+        scored = self._scoring.score(query, exclude=exclude, more=self.indices(negatives))
+        tested = self._rank(scored, known, exclude) if test else None
+        self._scoring.prefer(scored, query, known)
+        self._scoring.follow(item, query, time, weight)
         self._histories.add(user_id, item, time, weight)
         self._touched |= dict.fromkeys(query.items.tolist())
         self._touched[item] = None
         return tested
 
-    def _rank(self, scored: "_Scored", item: int, exclude: Ints | None) -> Tested:
-        if item < 0 or not self._allowed(np.array([item], np.int32), exclude)[0]:
-            return Tested(None, None)
-        top = self._trends.top[: self._trends.used[0]]
+    def _rank(self, scored: Scored, item: int, exclude: Ints) -> Tested:
+        trends = self._scoring.trends
+        top = trends.top[: trends.used[0]]
+        before = top[(trends.count[top] >= trends.count[item]) & (self._scoring.alive[top] > 0)]
+        popular = item in before and item not in exclude
         return Tested(
-            self._rank_among(scored.candidates, scored.scores, item, exclude),
-            self._rank_among(top, self._trends.count[top], item, exclude),
+            scored.rank(item), int((~np.isin(before, exclude)).sum()) if item >= 0 and popular else None
         )
-
-    def _rank_among(self, items: Ints, scores: Floats, item: int, exclude: Ints | None) -> int | None:
-        """The rank of one of the items among those allowed; others of equal score come before it."""
-        at = np.flatnonzero(items == item)
-        return int(self._allowed(items[scores >= scores[at[0]]], exclude).sum()) if len(at) else None
 
     # --- publishing
 
@@ -253,7 +213,7 @@ class HybridModel:
     def row(self, item_id: str) -> bytes:
         """The item's neighbour row as a blob, "" when the item is unknown."""
         item = self.vocabulary.find(item_id)
-        return b"" if item < 0 else encode_row(self._covisits.row(item))
+        return b"" if item < 0 else encode_row(self._scoring.covisits.row(item))
 
     def live(self, since: int | None = None) -> bytes:
         """The live state as a blob.
@@ -265,22 +225,22 @@ class HybridModel:
         count = len(self.vocabulary)
         first = count if since is None else max(since, count - self.settings.announced)
         new = np.arange(first, count, dtype=np.int32)
-        hot = np.unique(self._trends.hot[self._trends.hot >= 0])
+        hot = np.unique(self._scoring.trends.hot[self._scoring.trends.hot >= 0])
         return encode_live(
             Live(
-                time=float(self._trends.totals[2]),
-                event=int(self._trends.totals[3]),
-                weights=self._blend.weights,
-                totals=self._trends.totals[:2].astype(np.float32),
-                popular=self._trends.popular(),
+                time=float(self._scoring.trends.totals[2]),
+                event=int(self._scoring.trends.totals[3]),
+                weights=self._scoring.blend.weights,
+                totals=self._scoring.trends.totals[:2].astype(np.float32),
+                popular=self._scoring.trends.popular(),
                 deleted=np.array(self._deleted[-_DELETIONS:], np.int32),
                 hot=hot,
-                hot_statistics=self._trends.statistics(hot),
+                hot_statistics=self._scoring.trends.statistics(hot),
                 first=first,
                 names=tuple(self.vocabulary.names(first)),
-                new_statistics=self._trends.statistics(new),
-                new_tokens=self._content.tokens[first:count],
-                new_numbers=self._content.numbers[first:count],
+                new_statistics=self._scoring.trends.statistics(new),
+                new_tokens=self._scoring.content.tokens[first:count],
+                new_numbers=self._scoring.content.numbers[first:count],
             )
         )
 
@@ -288,57 +248,39 @@ class HybridModel:
         """The vocabulary in order of index, and the arrays that a graph needs to score as this model does."""
         count = len(self.vocabulary)
         items = np.arange(count, dtype=np.int32)
-        rows = self._covisits
         return self.vocabulary.names(), {
-            "alive": self._alive[:count],
-            "neighbours": rows.neighbours[:count],
-            "used": rows.used[:count],
-            "strengths": (
-                rows.strengths[:count] / ((rows.sums[:count, None] + np.float32(5)) * np.float32(5e-5))
-            ).astype(np.float16),
-            "statistics": self._trends.statistics(items),
-            "time": self._trends.totals[2],
-            "event": self._trends.totals[3],
-            "tokens": self._content.tokens[:count],
-            "rarity": self._content.rarity(),
-            "numbers": self._content.numbers[:count],
-            "deviations": self._content.deviations(),
-            "source": self._embedding.source[:count],
-            "target": self._embedding.target[:count],
-            "weights": self._blend.weights,
+            "alive": self._scoring.alive[:count],
+            "statistics": self._scoring.trends.statistics(items),
+            "time": self._scoring.trends.totals[2],
+            "event": self._scoring.trends.totals[3],
+            "tokens": self._scoring.content.tokens[:count],
+            "rarity": self._scoring.content.rarity(),
+            "numbers": self._scoring.content.numbers[:count],
+            "deviations": self._scoring.content.deviations(),
+            "source": self._scoring.embedding.source[:count],
+            "taste": self._scoring.embedding.taste[:count],
+            "target": self._scoring.embedding.target[:count],
+            "weights": self._scoring.blend.weights,
         }
 
     # --- checkpoints
 
     def state(self) -> State:
         """Everything learned, as arrays; a model restored from it goes on bit for bit."""
-        parts: dict[str, Stateful] = {
-            **self._components,
-            "vocabulary": self.vocabulary,
-            "histories": self._histories,
+        state = {
+            f"{part}.{name}": array for part, it in self._parts.items() for name, array in it.state().items()
         }
-        parts |= {"blend": self._blend, "embedding": self._embedding}
-        state = {f"{part}.{name}": array for part, it in parts.items() for name, array in it.state().items()}
         return state | {
-            "model.alive": self._alive,
+            "model.alive": self._scoring.alive,
             "model.deleted": np.array(self._deleted, np.int32),
             "model.touched": np.array(list(self._touched), np.int32),
         }
 
     def restore(self, state: State) -> None:
         """Takes over what `state` gave, of a model of the same settings and seed."""
-        parts: dict[str, Stateful] = {
-            **self._components,
-            "vocabulary": self.vocabulary,
-            "histories": self._histories,
-        }
-        parts |= {"blend": self._blend, "embedding": self._embedding}
-        for part, it in parts.items():
+        for part, it in self._parts.items():
             it.restore({k.partition(".")[2]: v for k, v in state.items() if k.startswith(part + ".")})
-        self._alive = state["model.alive"]
-        self._slot = np.zeros_like(self._alive)
-        met = np.flatnonzero(self._alive[: len(self.vocabulary)] != _RESERVED)
-        self._end = int(met[-1]) + 1 if len(met) else 0
+        self._scoring.restored(state["model.alive"], len(self.vocabulary))
         self._deleted = state["model.deleted"].tolist()
         self._touched = dict.fromkeys(state["model.touched"].tolist())
 
@@ -358,84 +300,25 @@ class HybridModel:
         model.restore(state)
         return model
 
-    # --- scoring
+    @property
+    def _parts(self) -> dict[str, Stateful]:
+        return {**self._scoring.parts, "vocabulary": self.vocabulary, "histories": self._histories}
 
     def _index(self, item_id: str, time: float) -> int:
         """The item's index; an item that is met for the first time is alive from now on."""
         item = self.vocabulary.find(item_id)
         if item < 0:
             item = self._grow(item_id)
-        elif self._alive[item] != _RESERVED:
-            return item
-        self._alive[item] = 1
-        self._end = max(self._end, item + 1)
-        self._trends.appear(item, time)
+        if self._scoring.alive[item] == UNMET:
+            self._scoring.meet(item, time)
         return item
 
     def _find(self, item_id: str) -> int:
         """The item's index, -1 before it is met."""
         item = self.vocabulary.find(item_id)
-        return item if item < 0 or self._alive[item] != _RESERVED else -1
+        return item if item < 0 or self._scoring.alive[item] != UNMET else -1
 
     def _grow(self, item_id: str) -> int:
         item = self.vocabulary.add(item_id)
-        for component in self._components.values():
-            component.grow(item + 1)
-        self._embedding.grow(item + 1)
-        self._alive = grown(self._alive, item + 1)
-        self._slot = grown(self._slot, item + 1)
+        self._scoring.grow(item + 1)
         return item
-
-    def _score(self, query: Query, more: Ints) -> "_Scored":
-        """Scores the query's candidates: those given, then each component's."""
-        rows = query.rows or self._covisits.read(query)
-        query = Query(query.items, query.ages, query.weights, query.context, rows)
-        newest = np.arange(max(0, self._end - self.settings.fresh), self._end, dtype=np.int32)
-        candidates = self._distinct(
-            self._covisits.propose(rows), query.items, self._trends.top[: self._trends.used[0]], newest, more
-        )
-        evidence = np.zeros((len(self._names), len(candidates)), np.float32)
-        row = 0
-        for component in self._components.values():
-            component.evidence(query, candidates, evidence[row : row + len(component.names)])
-            row += len(component.names)
-        features = self._blend.features(evidence)
-        buckets = self._blend.buckets(query)
-        weights = self._blend.weights[buckets].sum(axis=0)
-        user = self._embedding.encode(query)
-        sequence = self._embedding.scores(user, candidates)
-        return _Scored(candidates, features, buckets, weights, user, sequence, weights @ features + sequence)
-
-    def _distinct(self, *lists: Ints) -> Ints:
-        return _distinct(np.concatenate(lists), self._slot)
-
-    def _allowed(self, items: Ints, exclude: Ints | None) -> Mask:
-        allowed: Mask = self._alive[items] > 0
-        if exclude is not None and len(exclude):
-            allowed &= ~np.isin(items, exclude)
-        return allowed
-
-
-class _Scored(NamedTuple):
-    candidates: Ints
-    features: Floats
-    buckets: Ints
-    weights: Floats
-    user: Floats
-    sequence: Floats
-    scores: Floats
-
-
-@kernel
-def _distinct(items: Ints, slot: Ints) -> Ints:
-    """The items in their order, each once, without -1."""
-    count = 0
-    for s in range(len(items)):
-        j = items[s]
-        if j >= 0 and slot[j] == 0:
-            slot[j] = 1
-            items[count] = j
-            count += 1
-    for s in range(count):
-        slot[items[s]] = 0
-    return items[:count]

@@ -8,22 +8,16 @@ from recpipe_model.hybrid.arrays import Floats, Ints
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
-    """Neighbour rows as scoring reads them.
+class Neighbours:
+    """What the neighbour rows of a query's items say, all rows together.
 
     Attributes:
-        which: [R] for each of the query's latest items the row of the arrays below, -1 for none.
-        neighbours: [n, K] item indices.
-        strengths: [n, K, STRENGTHS] of each kind of co-visit.
-        used: [n] entries in use.
-        factors: [C, R] what each component multiplies its strength of each row by.
+        items: [n] distinct item indices.
+        evidence: [n, C] of each; of visits the part that the query's items decide.
     """
 
-    which: Ints
-    neighbours: Ints
-    strengths: Floats
-    used: Ints
-    factors: Floats
+    items: Ints
+    evidence: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,14 +29,14 @@ class Query:
         ages: [n] seconds since each event, never negative.
         weights: [n] event weights, positive; only their proportions count.
         context: `key=value` pairs, such as `device=mobile`.
-        rows: neighbour rows of the latest items; read by the model.
+        neighbours: of the latest items; read by the model.
     """
 
     items: Ints
     ages: Floats
     weights: Floats
     context: tuple[str, ...] = ()
-    rows: Rows | None = None
+    neighbours: Neighbours | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ class Settings:
     """Newest items named in the live blob, at most."""
     dimensions: int = 64
     """Length of an embedding vector."""
-    embedded: int = 10
-    """Most recent items that the sequence embedding reads."""
+    embedded: int = 5
+    """Most recent items that the sequence part of the embedding reads."""
     tokens: int = 16
     """Content tokens kept of an item."""
     token_buckets: int = 4096
@@ -47,9 +47,9 @@ class Settings:
     """Users whose history is kept; the least recently active leave first."""
     history: int = 1000
     """Distinct items kept of one user."""
-    blend_rate: float = 0.1
-    """AdaGrad learning rate of the shared blend weights (buckets take half)."""
-    embedding_rate: float = 0.1
+    blend_rate: float = 0.2
+    """AdaGrad learning rate of the blend weights."""
+    embedding_rate: float = 0.07
     """AdaGrad learning rate of the embeddings."""
 
     def __post_init__(self) -> None:

@@ -73,7 +73,7 @@ def test_the_hybrids_figures_are_those_of_the_model_driven_by_hand(stream_of: St
         if len(seen) and not np.isin(index, seen).any():
             rank = model.test(model.query_of(str(user), time, context), names[item], seen).rank
             hits.append(rank is not None and rank <= 5)
-        model.learn(str(user), names[item], time, 1.0, context=context)
+        model.learn(str(user), names[item], time, 1.0, context=context, exclude=seen)
     curve = prequential_report(stream, k=5).curves["hybrid"]
     assert 0 < sum(hits) < len(hits)
     assert curve.tolist() == hits

@@ -1,0 +1,182 @@
+"""From a query to scored candidates, and from what was chosen among them to better scores."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from recpipe_model.hybrid.arrays import Floats, Ints, Stateful, grown, kernel
+from recpipe_model.hybrid.blend import Blend
+from recpipe_model.hybrid.component import Component
+from recpipe_model.hybrid.content import Content
+from recpipe_model.hybrid.covisits import CoVisits
+from recpipe_model.hybrid.embedding import Embedding
+from recpipe_model.hybrid.query import EMPTY, Query
+from recpipe_model.hybrid.repeats import Repeats
+from recpipe_model.hybrid.settings import Settings
+from recpipe_model.hybrid.trends import Trends
+
+NONE = EMPTY.items
+UNMET = -1
+"""In place of 0 or 1 for items that are alive or not: named, and not met yet."""
+
+
+class Scored(NamedTuple):
+    """A query's n candidates.
+
+    Attributes:
+        candidates: [n] item indices, each once.
+        features: [C, n] of the blended components.
+        buckets: rows of the blend's weights that apply.
+        weights: [C] their sum.
+        user: [2, dimensions] the embedding of the query.
+        embedded: [2, n] what it adds.
+        scores: [n].
+    """
+
+    candidates: Ints
+    features: Floats
+    buckets: Ints
+    weights: Floats
+    user: Floats
+    embedded: Floats
+    scores: Floats
+
+    def rank(self, item: int) -> int | None:
+        """The item's rank, 1 the best, others of equal score before it; None when it is no candidate."""
+        at = np.flatnonzero(self.candidates == item)
+        return int(np.count_nonzero(self.scores >= self.scores[at[0]])) if len(at) else None
+
+
+class Scoring:
+    """The components, their blend, and the embedding of what is left over."""
+
+    def __init__(self, settings: Settings, seed: int) -> None:
+        s = settings
+        self.covisits = CoVisits(s.neighbours, s.window, s.rows, s.shortlist)
+        self.trends = Trends(s.trend_half_life, s.popular, s.hot)
+        self.content = Content(s.tokens, s.token_buckets, s.numbers)
+        self.components: dict[str, Component] = {
+            "covisits": self.covisits,
+            "trends": self.trends,
+            "repeats": Repeats(),
+            "content": self.content,
+        }
+        blended = [name for component in self.components.values() for name in component.names]
+        self.names = (*blended, *Embedding.names)
+        self.blend = Blend(len(blended), s.contexts, s.blend_rate)
+        self.embedding = Embedding(s.dimensions, s.embedded, s.embedding_rate, seed)
+        self.alive: Ints = np.full(1, UNMET, np.int32)
+        self._slot: Ints = np.zeros(1, np.int32)
+        self._fresh = s.fresh
+        self._end = 0  # of the items met
+
+    @property
+    def parts(self) -> dict[str, Stateful]:
+        """What a checkpoint holds of it, by name."""
+        return {**self.components, "blend": self.blend, "embedding": self.embedding}
+
+    def grow(self, items: int) -> None:
+        """Makes room for items 0 .. items - 1, the new ones not met yet."""
+        for component in self.components.values():
+            component.grow(items)
+        self.embedding.grow(items)
+        self.alive, self._slot = grown(self.alive, items, UNMET), grown(self._slot, items)
+
+    def meet(self, item: int, time: float) -> None:
+        """The item is alive from now on."""
+        self.alive[item] = 1
+        self._end = max(self._end, item + 1)
+        self.trends.appear(item, time)
+
+    def restored(self, alive: Ints, items: int) -> None:
+        """Fits itself to `items` items, after the parts were restored."""
+        self.alive, self._slot = alive, np.zeros_like(alive)
+        met = np.flatnonzero(alive[:items] != UNMET)
+        self._end = int(met[-1]) + 1 if len(met) else 0
+
+    def score(
+        self, query: Query, *, exclude: Ints = NONE, more: Ints = NONE, published: bool = False
+    ) -> Scored:
+        """Scores what the query may be answered with.
+
+        Args:
+            exclude: items never to be candidates.
+            more: items to be candidates besides those that the components propose.
+            published: whether to read neighbour rows as they are once published.
+        """
+        found = self.covisits.reread(query) if published else self.covisits.read(query)
+        query = Query(query.items, query.ages, query.weights, query.context, found)
+        candidates = _candidates(
+            self.covisits.propose(found, exclude),
+            query.items,
+            self.trends.top[: self.trends.used[0]],
+            max(0, self._end - self._fresh),
+            self._end,
+            more,
+            exclude,
+            self.alive,
+            self._slot,
+        )
+        features = np.zeros((self.blend.weights.shape[1], len(candidates)), np.float32)
+        row = 0
+        for component in self.components.values():
+            component.evidence(query, candidates, features[row : row + len(component.names)])
+            row += len(component.names)
+        self.blend.features(features)
+        buckets = self.blend.buckets(query)
+        weights = self.blend.weights[buckets].sum(axis=0)
+        user = self.embedding.encode(query)
+        embedded = self.embedding.scores(user, candidates)
+        scores = weights @ features + embedded[0] + embedded[1]
+        return Scored(candidates, features, buckets, weights, user, embedded, scores)
+
+    def prefer(self, scored: Scored, query: Query, item: int) -> None:
+        """Learns that the item was chosen among the candidates; nothing where it is not one of them."""
+        at = np.flatnonzero(scored.candidates == item)
+        if not len(at):
+            return
+        residual = np.exp(scored.scores - scored.scores.max())
+        residual /= -residual.sum()
+        residual[at] += 1
+        self.blend.learn(scored.buckets, scored.features, residual)
+        self.embedding.learn(query, scored.user, scored.candidates, residual)
+
+    def follow(self, item: int, query: Query, time: float, weight: float) -> None:
+        """Lets every component learn that `item` followed the query."""
+        for component in self.components.values():
+            component.learn(item, query, time, weight)
+
+
+@kernel
+def _candidates(
+    proposed: Ints,
+    recent: Ints,
+    popular: Ints,
+    first: int,
+    end: int,
+    more: Ints,
+    exclude: Ints,
+    alive: Ints,
+    slot: Ints,
+) -> Ints:
+    """The items of all lists and of first .. end - 1, each once, without excluded, dead and unknown ones."""
+    items = np.empty(len(proposed) + len(recent) + len(popular) + end - first + len(more), np.int32)
+    count = 0
+    for j in exclude:
+        slot[j] = 1
+    for some in (proposed, recent, popular, more):
+        for j in some:
+            if j >= 0 and slot[j] == 0 and alive[j] == 1:
+                slot[j] = 1
+                items[count] = j
+                count += 1
+    for j in range(first, end):
+        if slot[j] == 0 and alive[j] == 1:
+            slot[j] = 1
+            items[count] = j
+            count += 1
+    for j in exclude:
+        slot[j] = 0
+    for s in range(count):
+        slot[items[s]] = 0
+    return items[:count]
