@@ -1,5 +1,6 @@
-"""GET /v1/recommendations under load from wrk, on a pipeline with a catalogue and a history.
+"""GET /v1/recommendations under load, on a pipeline with a catalogue and a history.
 
+As much as wrk gets through, then a steady rate, during which the model server changes to another version.
 Baseline, in the same run: GET /healthz, which is what HTTP alone costs.
 """
 
@@ -7,9 +8,15 @@ import asyncio
 import re
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+import psutil  # type: ignore[import-untyped]
+
+from recpipe.bench.figures import Latency
+from recpipe.bench.http_load import steady
 from recpipe.bench.running import pipeline_running
 from recpipe.bench.stream import Catalogue, events
 from recpipe.cli.replay import replay_events
@@ -17,6 +24,9 @@ from recpipe.client import Client
 from recpipe.local.home import Home
 
 CONNECTIONS = 8
+USERS = 5_000
+STEADY_SECONDS = 8.0
+AROUND_SECONDS = 5.0
 _SCRIPT = """
 math.randomseed(7)
 request = function()
@@ -38,15 +48,31 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Swap:
+    """Answers at a steady rate around a change of the model's version, with nothing else going on."""
+
+    rate: float
+    steady: Latency
+    around_swap: Latency
+    """In the five seconds around the moment from which the new version is served: it was loaded in them."""
+    ratio: float
+    """Of the two p99."""
+    errors: int
+
+
+@dataclass(frozen=True)
 class Recommend:
     items: int
     degraded: int
     """Of a hundred answers looked at after the load; 0 unless the model fell behind."""
     recommendations: Load
+    cpu_us: dict[str, float]
+    """Of each part's processor time, what a request of that load takes."""
+    at_steady_rate: Swap
     healthz: Load
 
 
-async def measure_recommend(items: int, count: int, seconds: int) -> Recommend:
+async def measure_recommend(items: int, count: int, seconds: int, rate: float) -> Recommend:
     """Raises FileNotFoundError, with how to get it, where wrk is missing."""
     if shutil.which("wrk") is None:
         raise FileNotFoundError("wrk makes the load: apt-get install wrk")
@@ -60,11 +86,50 @@ async def measure_recommend(items: int, count: int, seconds: int) -> Recommend:
         await client.model_served()
         script = _SCRIPT % home.key("private")
         await _wrk(home, "/", script, 3)  # warm
+        before = _processor_seconds(home)
         recommendations = await _wrk(home, "/", script, seconds)
+        requests = recommendations.requests_per_second * seconds
+        cpu = {part: (now - before[part]) / requests * 1e6 for part, now in _processor_seconds(home).items()}
+        swap = await _swap(home, rate)
         healthz = await _wrk(home, "/healthz", "", seconds)
         answers = [await client.recommendations(f"u{user}", 20) for user in range(100)]
     degraded = sum(bool(answer["degraded"]) for answer in answers)
-    return Recommend(items, degraded, recommendations, healthz)
+    return Recommend(items, degraded, recommendations, cpu, swap, healthz)
+
+
+def _processor_seconds(home: Home) -> dict[str, float]:
+    times = {name: psutil.Process(pid).cpu_times() for name, pid in home.endpoints().pids.items()}
+    return {name: each.user + each.system for name, each in times.items()}
+
+
+async def _swap(home: Home, rate: float) -> Swap:
+    """A new version is made of the newest one, as TensorFlow Serving would see any other."""
+    newest = max(int(path.name) for path in home.models.iterdir() if path.name.isdigit())
+    swapped_at: list[float] = []
+
+    async def swap() -> None:
+        await asyncio.sleep(STEADY_SECONDS)
+        beside = home.models / f".{newest + 1}.bench"
+        await asyncio.to_thread(shutil.copytree, home.models / str(newest), beside)
+        beside.rename(home.models / str(newest + 1))
+        async with httpx.AsyncClient(timeout=1.0) as client:
+            url = f"{home.endpoints().model_rest}/v1/models/{home.endpoints().pipeline}/versions/{newest + 1}"
+            while "AVAILABLE" not in (await client.get(url)).text:  # noqa: ASYNC110 - of another process
+                await asyncio.sleep(0.05)
+        swapped_at.append(time.monotonic())
+
+    def path_of(number: int) -> str:
+        return f"/v1/recommendations?k=20&user_id=u{number * 7919 % USERS}"
+
+    load = steady(home.endpoints().gateway, path_of, home.key("private"), rate, 3 * STEADY_SECONDS)
+    swapping = asyncio.create_task(swap())
+    samples = await load
+    await asyncio.wait_for(swapping, STEADY_SECONDS)
+    inside = [abs(sample.due - swapped_at[0]) <= AROUND_SECONDS / 2 for sample in samples]
+    calm = Latency.of([sample.seconds for sample, near in zip(samples, inside, strict=True) if not near])
+    around = Latency.of([sample.seconds for sample, near in zip(samples, inside, strict=True) if near])
+    errors = sum(sample.status != httpx.codes.OK for sample in samples)
+    return Swap(rate, calm, around, around.p99_ms / calm.p99_ms, errors)
 
 
 async def _wrk(home: Home, path: str, script: str, seconds: int) -> Load:

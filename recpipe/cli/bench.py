@@ -40,16 +40,19 @@ def serving(
 def recommend(
     items: Annotated[int, typer.Option(help="Items in the catalogue.")] = 5_000,
     events: Annotated[int, typer.Option(help="Events learned before the load.")] = 20_000,
-    seconds: Annotated[int, typer.Option(help="Length of each load.")] = 10,
+    seconds: Annotated[int, typer.Option(help="Length of wrk's loads.")] = 10,
+    rate: Annotated[float, typer.Option(help="Requests a second of the steady load.")] = 500.0,
     as_json: AsJson = False,
 ) -> None:
-    """GET /v1/recommendations at 8 connections from wrk; baseline: GET /healthz.
+    """GET /v1/recommendations from wrk at 8 connections, then at a steady rate around a change of the model.
+
+    Baseline: GET /healthz.
 
     Example: `recpipe bench recommend --json`
     """
     from recpipe.bench.recommend import measure_recommend
 
-    _print("recommend", lambda: asdict(asyncio.run(measure_recommend(items, events, seconds))), as_json)
+    _print("recommend", lambda: asdict(asyncio.run(measure_recommend(items, events, seconds, rate))), as_json)
 
 
 def freshness(

@@ -99,14 +99,15 @@ def neighbour_rows(rows: tf.Tensor, neighbours: int) -> tuple[tf.Tensor, tf.Tens
     """Decodes rows [R] of at most `neighbours` entries.
 
     Returns:
-        Items [R * neighbours], and their strengths [STRENGTHS, R * neighbours]. Where a row is
+        Items [R * neighbours], and their strengths [R * neighbours, STRENGTHS]. Where a row is
         shorter, items of strength 0.
     """
     size = 4 * _ROW_HEADER + neighbours * ENTRY.itemsize
     words = tf.io.decode_raw(rows, tf.int32, fixed_length=size)
     entries = tf.reshape(words[:, _ROW_HEADER:], [-1, ENTRY.itemsize // 4])
-    halves = tf.transpose(tf.reshape(tf.bitcast(entries, tf.float16), [-1, ENTRY.itemsize // 2]))
-    return entries[:, 0], tf.cast(halves[-STRENGTHS:], tf.float32)
+    items, halves = tf.split(entries, [1, STRENGTHS // 2], 1)
+    strengths = tf.reshape(tf.bitcast(halves, tf.float16), [-1, STRENGTHS])
+    return items[:, 0], tf.cast(strengths, tf.float32)
 
 
 def is_row(blobs: tf.Tensor) -> tf.Tensor:

@@ -94,7 +94,7 @@ class Scorer:
         length = tf.reduce_sum(tf.gather(self.tables.rarity, now.tokens + 1) ** 2, 1, keepdims=True)
         floats = [
             tf.math.divide_no_nan(1.0, tf.sqrt(length)),
-            tf.where(tf.math.is_nan(now.numbers), np.inf, now.numbers),
+            tf.where(tf.math.is_nan(now.numbers), scoring.NONE, now.numbers),
             now.statistics,
             tf.ones_like(length),
         ]
@@ -129,7 +129,8 @@ class Scorer:
         items = tf.gather(candidates.items, best)
         place = items - now.first
         names = _overlaid(self._gather("names", items), now.names, (place >= 0) & (place < now.new), place)
-        shares = tf.transpose(tf.gather(shares, best, axis=1))
+        each = tf.eye(len(self.tables.components))  # a product with it transposes, and quicker
+        shares = tf.matmul(tf.gather(shares, best, axis=1), each, transpose_a=True)
         return tf.where(found, names, ""), tf.where(found, scores, 0), tf.where(found[:, None], shares, 0)
 
     def _indices(self, names: tf.Tensor, now: LiveState) -> tf.Tensor:
@@ -176,18 +177,21 @@ class Scorer:
         items = candidates.items
         place = items - now.first
         words = _overlaid(self._gather("content", items), announced, (place >= 0) & (place < now.new), place)
-        words = tf.transpose(words)
-        tokens, floats = tf.split(words, [settings.tokens, -1])
+        tokens, floats = tf.split(words, [settings.tokens, 1 + settings.numbers + 4 + 1], 1)
         floats = tf.bitcast(floats, tf.float32)
-        content, statistics, alive = tf.split(floats, [1 + settings.numbers, 4, 1])
+        content, statistics, alive = tf.split(floats, [1 + settings.numbers, 4, 1], 1)
 
         faded = 2 ** (-now.seconds / settings.trend_half_life)
-        aged = statistics * tf.concat([[1], faded, [1, 1]], 0)[:, None]
-        aged += tf.concat([[0, 0], now.events, now.seconds], 0)[:, None]
+        aged = statistics * tf.concat([[1], faded, [1, 1]], 0)
+        aged += tf.concat([[0, 0], now.events, now.seconds], 0)
 
         place = tf.raw_ops.LowerBound(sorted_inputs=now.hot[None], values=items[None])[0]
         hot = tf.equal(tf.gather(tf.concat([now.hot, [-1]], 0), place), items)
-        statistics = tf.transpose(_overlaid(tf.transpose(aged), now.hot_statistics, hot, place))
+        statistics = _overlaid(aged, now.hot_statistics, hot, place)
+        floats = tf.concat([content, statistics, alive], 1)
+        content, statistics, alive = tf.split(
+            scoring.columns(floats, range(floats.shape[1])), [1 + settings.numbers, 4, 1]
+        )
         evidence = tf.concat(
             [
                 scoring.cosines(candidates.evidence, statistics),

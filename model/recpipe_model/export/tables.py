@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recpipe_model.export.scoring import NONE
 from recpipe_model.hybrid import HybridModel, Settings
 from recpipe_model.hybrid.arrays import Array, Floats
 from recpipe_model.hybrid.vocabulary import unpacked
@@ -28,7 +29,7 @@ class Tables:
             rows: [N + 1] neighbour rows as they are published.
             statistics: [N + 1, 4] as in a live blob.
             content: [N + 1, tokens + numbers + 2] int32: tokens (-1 for none), and as bits of
-                float32: numbers (infinite for none), 1 / length of the tf-idf vector, alive or not.
+                float32: numbers (NONE for none), 1 / length of the tf-idf vector, alive or not.
             source, taste, target: [N + 1, dimensions].
     """
 
@@ -78,10 +79,10 @@ def _content(tokens: Array, numbers: Array, statistics: Array, alive: Array, rar
     for column in tokens.T:
         length += rarity[column + 1] ** 2
     inverse = np.where(length > 0, 1 / np.sqrt(np.maximum(length, 1e-30)), 0)
-    numbers = np.where(np.isnan(numbers), np.inf, numbers)
+    numbers = np.where(np.isnan(numbers), NONE, numbers)
     floats = np.column_stack([inverse, numbers, statistics, alive]).astype(np.float32)
     nothing = np.zeros(floats.shape[1], np.float32)
-    nothing[1 : 1 + numbers.shape[1]] = np.inf
+    nothing[1 : 1 + numbers.shape[1]] = NONE
     return np.hstack([_and_nothing(tokens + 1, 0), np.vstack([floats, nothing]).view(np.int32)])
 
 

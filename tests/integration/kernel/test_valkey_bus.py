@@ -144,3 +144,22 @@ async def test_whatever_happens_in_between_nothing_is_lost(valkey_url: str, step
         done += [record.value for record in records]
     await bus.close()
     assert sorted(map(int, done)) == list(range(sent))
+
+
+async def test_the_history_of_a_partition_is_all_that_it_holds_whoever_has_read_it(bus: ValkeyBus) -> None:
+    await bus.publish(EVENTS, messages(60))
+    subscription = await bus.subscribe([EVENTS], "clean")
+    await subscription.acknowledge(await subscription.receive(20, 1.0))
+    backlog = await bus.backlog(EVENTS, "clean")
+    held = [
+        [record async for records in bus.history(EVENTS, partition) for record in records]
+        for partition in range(EVENTS.partitions)
+    ]
+    assert sorted(int(record.value) for records in held for record in records) == list(range(60))
+    for records in held:
+        assert [record.place for record in records] == sorted(record.place for record in records)
+    assert await bus.backlog(EVENTS, "clean") == backlog
+    longest = max(held, key=len)
+    middle, partition = longest[len(longest) // 2], longest[0].partition
+    after = [record async for some in bus.history(EVENTS, partition, middle.position) for record in some]
+    assert after == longest[len(longest) // 2 + 1 :]

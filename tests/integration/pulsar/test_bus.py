@@ -162,6 +162,21 @@ async def test_one_subscription_reads_several_topics(bus: PulsarBus, items: Topi
     assert sorted(numbers([record for record in records if record.topic == items])) == list(range(5))
 
 
+async def test_the_history_of_a_partition_is_read_beside_its_groups(bus: PulsarBus, items: Topic) -> None:
+    await bus.publish(items, messages(40))
+    subscription = await bus.subscribe([items], "learner")
+    await subscription.acknowledge(await received(subscription, 40))
+    held = [
+        [record async for records in bus.history(items, partition) for record in records]
+        for partition in range(items.partitions)
+    ]
+    assert sorted(numbers([record for records in held for record in records])) == list(range(40))
+    longest = max(held, key=len)
+    middle, partition = longest[len(longest) // 2], longest[0].partition
+    after = [record async for some in bus.history(items, partition, middle.position) for record in some]
+    assert after == longest[len(longest) // 2 + 1 :]
+
+
 async def test_another_consumer_reads_the_records_as_plain_avro(
     bus: PulsarBus, items: Topic, cluster: Pulsar
 ) -> None:
