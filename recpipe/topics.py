@@ -23,6 +23,11 @@ class Topic:
     groups: tuple[str, ...] = ()
     max_backlog: int = 250_000
 
+    @property
+    def is_shared_by_key(self) -> bool:
+        """Whether one of its groups may have several members, among which keys are dealt out."""
+        return not {CLEAN_GROUP, FEATURES_GROUP}.isdisjoint(self.groups)
+
     def partition_of(self, key: str) -> int:
         return zlib.crc32(key.encode()) % self.partitions
 

@@ -9,7 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from recpipe.bench.running import PIPELINE, pipeline_running
+from recpipe.bench.functions import FunctionsRate, measure_functions
+from recpipe.bench.running import PIPELINE, Cluster, cpu_seconds, pipeline_running
 from recpipe.bench.stream import Catalogue, events
 from recpipe.bus import Message, ValkeyBus
 from recpipe.cli.replay import replay_events
@@ -70,3 +71,36 @@ async def _bus_alone(home: Home, stream: list[bytes]) -> float:
     seconds = time.perf_counter() - begun
     await bus.close()
     return len(stream) / seconds
+
+
+@dataclass(frozen=True)
+class IngestOnPulsar:
+    events: int
+    lost: int
+    events_per_second: float
+    """From the first request to the last event learned."""
+    admitted_per_second: float
+    """Over HTTP, until the last answer."""
+    cpu_us_per_event: dict[str, float]
+    """By process: which has the largest share bounds the rate where cores are busy."""
+    functions: FunctionsRate
+    """The same events through the functions alone, and through trivial ones."""
+
+
+async def measure_ingest_on_pulsar(cluster: Cluster, count: int, items: int) -> IngestOnPulsar:
+    functions = await measure_functions(cluster, count, items)
+    async with pipeline_running(PIPELINE, cluster) as home:
+        with tempfile.NamedTemporaryFile(suffix=".jsonl") as file:
+            path = Path(file.name)
+            path.write_bytes(b"\n".join(events(count, Catalogue(items))))
+            before = cpu_seconds(home)
+            replayed = await replay_events(home, path)
+            after = cpu_seconds(home)
+    return IngestOnPulsar(
+        events=count,
+        lost=replayed.lost,
+        events_per_second=replayed.counts.learned / replayed.seconds,
+        admitted_per_second=replayed.sent.accepted / replayed.sending_seconds,
+        cpu_us_per_event={name: (after[name] - before[name]) / count * 1e6 for name in before},
+        functions=functions,
+    )

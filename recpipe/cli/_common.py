@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -26,12 +27,20 @@ HomeFolder = Annotated[
 AdminUrl = Annotated[
     str | None,
     typer.Option(
-        envvar="PULSAR_ADMIN_URL", help="Instead of the file's spec.pulsar.adminUrl.", metavar="URL"
+        "--pulsar-admin-url",
+        envvar="PULSAR_ADMIN_URL",
+        help="Instead of the file's spec.pulsar.adminUrl.",
+        metavar="URL",
     ),
 ]
 ServiceUrl = Annotated[
     str | None,
-    typer.Option(envvar="PULSAR_URL", help="Instead of the file's spec.pulsar.serviceUrl.", metavar="URL"),
+    typer.Option(
+        "--pulsar-url",
+        envvar="PULSAR_URL",
+        help="Instead of the file's spec.pulsar.serviceUrl.",
+        metavar="URL",
+    ),
 ]
 CredentialsFolder = Annotated[
     Path | None,
@@ -39,6 +48,14 @@ CredentialsFolder = Annotated[
         "--pulsar-credentials", envvar="PULSAR_CREDENTIALS", metavar="DIR", help=CREDENTIALS_HELP.capitalize()
     ),
 ]
+
+
+class BusKind(StrEnum):
+    """What carries a pipeline's events."""
+
+    VALKEY = "valkey"
+    PULSAR = "pulsar"
+
 
 USAGE_ERROR, FAILURE = 2, 1
 

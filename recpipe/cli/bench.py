@@ -3,13 +3,18 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from recpipe.cli._common import explained, out
+from recpipe.cli._common import AdminUrl, BusKind, CredentialsFolder, ServiceUrl, explained, out
 
+if TYPE_CHECKING:
+    from recpipe.bench.running import Cluster
+
+Bus = Annotated[BusKind, typer.Option(help="What carries the events.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
@@ -17,7 +22,7 @@ def register(app: typer.Typer) -> None:
     benches = typer.Typer(
         help="Measure this machine; each figure beside a baseline in the same run.", no_args_is_help=True
     )
-    for command in (serving, recommend, freshness, ingest, state):
+    for command in (serving, recommend, freshness, ingest, hotkey, state):
         benches.command()(command)
     app.add_typer(benches, name="bench")
 
@@ -56,29 +61,90 @@ def recommend(
 
 
 def freshness(
-    events: Annotated[int, typer.Option(help="Clicks to follow.")] = 500, as_json: AsJson = False
+    events: Annotated[int, typer.Option(help="Clicks to follow.")] = 500,
+    bus: Bus = BusKind.VALKEY,
+    rate: Annotated[int, typer.Option(help="Other events a second meanwhile, on pulsar.")] = 200,
+    pulsar_url: ServiceUrl = None,
+    pulsar_admin_url: AdminUrl = None,
+    pulsar_credentials: CredentialsFolder = None,
+    as_json: AsJson = False,
 ) -> None:
     """Time from posting a click to a recommendation that knows of it; baseline: one answer's time.
 
-    Example: `recpipe bench freshness --json`
+    On pulsar with the share of each hop.
+
+    Example: `recpipe bench freshness --json`, or `eval $(tools/pulsar up)` and `recpipe bench freshness --bus pulsar`
     """
     from recpipe.bench.freshness import measure
+    from recpipe.bench.hops import measure_hops
 
-    _print("freshness", lambda: asdict(asyncio.run(measure(events))), as_json)
+    def figures() -> Mapping[str, Any]:
+        if bus is BusKind.VALKEY:
+            return asdict(asyncio.run(measure(events)))
+        cluster = _cluster(pulsar_url, pulsar_admin_url, pulsar_credentials)
+        return asdict(asyncio.run(measure_hops(cluster, events, rate)))
+
+    _print("freshness", figures, as_json)
 
 
 def ingest(
     events: Annotated[int, typer.Option(help="Events to send.")] = 50_000,
     items: Annotated[int, typer.Option(help="Items in the catalogue.")] = 5_000,
+    bus: Bus = BusKind.VALKEY,
+    pulsar_url: ServiceUrl = None,
+    pulsar_admin_url: AdminUrl = None,
+    pulsar_credentials: CredentialsFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Events a second from HTTP to learned; baseline: the bytes through the bus alone.
 
-    Example: `recpipe bench ingest --json`
-    """
-    from recpipe.bench.ingest import measure_ingest
+    On pulsar also through the Functions alone, beside trivial ones, and what each process costs an event.
 
-    _print("ingest", lambda: asdict(asyncio.run(measure_ingest(events, items))), as_json)
+    Example: `recpipe bench ingest --json`, or `eval $(tools/pulsar up)` and `recpipe bench ingest --bus pulsar`
+    """
+    from recpipe.bench.ingest import measure_ingest, measure_ingest_on_pulsar
+
+    def figures() -> Mapping[str, Any]:
+        if bus is BusKind.VALKEY:
+            return asdict(asyncio.run(measure_ingest(events, items)))
+        cluster = _cluster(pulsar_url, pulsar_admin_url, pulsar_credentials)
+        return asdict(asyncio.run(measure_ingest_on_pulsar(cluster, events, items)))
+
+    _print("ingest", figures, as_json)
+
+
+def hotkey(
+    seconds: Annotated[int, typer.Option(help="Length of each load.")] = 15,
+    rate: Annotated[int, typer.Option(help="Events a second of all other users together.")] = 200,
+    pulsar_url: ServiceUrl = None,
+    pulsar_admin_url: AdminUrl = None,
+    pulsar_credentials: CredentialsFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """What others wait for while one user floods a pipeline on Pulsar, with and without the gateway's limit.
+
+    Baseline: the same others with nobody flooding.
+
+    Example: `eval $(tools/pulsar up)` and `recpipe bench hotkey --json`
+    """
+    from recpipe.bench.hotkey import measure_hotkey
+
+    def figures() -> Mapping[str, Any]:
+        cluster = _cluster(pulsar_url, pulsar_admin_url, pulsar_credentials)
+        return asdict(asyncio.run(measure_hotkey(cluster, seconds, rate)))
+
+    _print("hotkey", figures, as_json)
+
+
+def _cluster(service_url: str | None, admin_url: str | None, credentials: Path | None) -> "Cluster":
+    from recpipe.bench.running import Cluster
+    from recpipe.spec import Pulsar
+
+    if not (service_url and admin_url):
+        raise ValueError(
+            "which Pulsar? Give --pulsar-url and --pulsar-admin-url, or run `eval $(tools/pulsar up)` before"
+        )
+    return Cluster(Pulsar(service_url=service_url, admin_url=admin_url), credentials)
 
 
 def state(

@@ -6,7 +6,6 @@ import signal
 from collections.abc import Coroutine
 from contextlib import nullcontext
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +19,7 @@ from recpipe.bench.freshness import measure_answers, measure_freshness
 from recpipe.cli._common import (
     FAILURE,
     AdminUrl,
+    BusKind,
     CredentialsFolder,
     PipelineFile,
     ServiceUrl,
@@ -35,11 +35,6 @@ from recpipe.local import Home, Supervisor, SupervisorError
 from recpipe.local.functions import functions_running
 from recpipe.local.parts import plan
 from recpipe.pipeline_file import load_pipeline, write_pipeline
-
-
-class BusKind(StrEnum):
-    VALKEY = "valkey"
-    PULSAR = "pulsar"
 
 
 def register(app: typer.Typer) -> None:

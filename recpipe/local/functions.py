@@ -21,8 +21,9 @@ async def functions_running(
     *,
     parallelism: int = 1,
     fresh: bool = False,
+    data: DeletionPolicy = DeletionPolicy.RETAIN,
 ) -> AsyncIterator[None]:
-    """Deploys topics and functions, and takes the functions away at the end; topics and data stay.
+    """Deploys topics and functions, and takes the functions away at the end; the topics stay by `data`.
 
     The workers must be able to reach `store`. With `fresh`, what earlier runs left in the topics is deleted
     first. Raises AdminError, or TimeoutError where the functions do not start.
@@ -39,4 +40,4 @@ async def functions_running(
             await until_running(admin, wanted, START_SECONDS)
             yield
         finally:
-            await apply(admin, removal(await observe(admin, wanted), DeletionPolicy.RETAIN))
+            await apply(admin, removal(await observe(admin, wanted), data))

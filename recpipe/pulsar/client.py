@@ -19,6 +19,7 @@ from recpipe.bus import BusUnavailableError
 from recpipe.pulsar.credentials import Credentials
 from recpipe.pulsar.names import TopicName
 from recpipe.schema import HEADER_BYTES, MARKER, Schema
+from recpipe.topics import Topic
 
 OPERATION_SECONDS = 5
 SEND_SECONDS = 5.0
@@ -72,13 +73,19 @@ def deployed(client: pulsar.Client, topic: TopicName) -> TopicName:
     return topic
 
 
-def producer(client: pulsar.Client, topic: TopicName, schema: Schema) -> pulsar.Producer:
-    """Sends by key, so that a key's records stay in order and in one batch; takes encoded records."""
+def producer(client: pulsar.Client, name: TopicName, topic: Topic) -> pulsar.Producer:
+    """Sends encoded records; those of a key stay in order.
+
+    The broker deals whole batches out: where readers share by key, a batch must hold one key only. That
+    is dear, nearly a batch a record, and not done where one reader has all.
+    """
     return client.create_producer(
-        str(topic),
-        schema=AvroRecords(schema),
+        str(name),
+        schema=AvroRecords(topic.schema),
         batching_enabled=True,
-        batching_type=pulsar.BatchingType.KeyBased,
+        batching_type=(
+            pulsar.BatchingType.KeyBased if topic.is_shared_by_key else pulsar.BatchingType.Default
+        ),
         batching_max_publish_delay_ms=1,
         send_timeout_millis=round(SEND_SECONDS * 1_000),
         max_pending_messages=MAX_UNSTORED,

@@ -41,7 +41,7 @@ class Senders:
     def _open(self, topic: Topic) -> "Sender":
         name = TopicName(self._tenant, self._namespace, topic.name)
         try:
-            return Sender(topic, producer(self._client, deployed(self._client, name), topic.schema))
+            return Sender(topic, producer(self._client, deployed(self._client, name), topic))
         except pulsar.exceptions.PulsarException as error:
             raise BusUnavailableError(f"{topic.name}: {error}") from error
 
