@@ -2,7 +2,9 @@
 
 Settings are environment variables: RECPIPE_IMAGE_GATEWAY, RECPIPE_IMAGE_LEARNER, RECPIPE_IMAGE_SERVING,
 RECPIPE_IMAGE_PULL_POLICY, RECPIPE_IMAGE_PULL_SECRETS (names, comma-separated), RECPIPE_FUNCTIONS_PACKAGE (the zip of
-`python -m recpipe_functions.package`), RECPIPE_NAMESPACES (comma-separated; all if empty),
+`recpipe functions package`), RECPIPE_FUNCTIONS_STORE (where functions find the URL of a store in a Secret:
+`secret:RECPIPE_STORE_URL` on Pulsar's Kubernetes runtime, which is the default, else `env:NAME` or `file:PATH` of the
+workers), RECPIPE_NAMESPACES (comma-separated; all if empty),
 RECPIPE_OPERATOR_NAMESPACE, RECPIPE_RESYNC_SECONDS, RECPIPE_DELETION_GRACE_SECONDS, RECPIPE_LOG_LEVEL.
 """
 

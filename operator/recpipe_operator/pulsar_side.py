@@ -5,30 +5,28 @@ never wait for it.
 """
 
 import asyncio
+import hashlib
 import shutil
 import tempfile
 import time
 from base64 import b64decode
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recpipe.connections import STORE
 from recpipe.pulsar import Admin, Credentials
 from recpipe.pulsar.credentials import InvalidCredentialsError
 from recpipe.pulsar.deployment import Change, Desired, apply, desired, observe, plan, removal
 from recpipe.pulsar.errors import (
     AdminError,
     IncompatibleSchemaError,
-    NotFoundError,
     UnauthorizedError,
     UnavailableError,
 )
 from recpipe.pulsar.function_settings import DesiredFunction, desired_functions
-from recpipe.pulsar.names import TopicName
+from recpipe.pulsar.status import DeploymentStatus, FunctionFares, TopicFares, read_status
 from recpipe.spec import RecommenderPipeline
-from recpipe.topics import Topics
 from recpipe_operator import metrics
 from recpipe_operator.api import Api, Reference
 from recpipe_operator.conditions import Finding
@@ -36,17 +34,9 @@ from recpipe_operator.desired.common import Context
 from recpipe_operator.settings import Settings
 
 LOOK_SECONDS = 45.0
+NOTHING = DeploymentStatus([], [])
 AT_ONCE = 8
 """Pipelines that look at one Pulsar at the same time."""
-
-
-@dataclass(frozen=True)
-class FunctionView:
-    running: int
-    instances: int
-    package: str
-    error: str = ""
-    restarts: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,7 +46,9 @@ class PulsarView:
     topics: Finding
     functions: Finding
     changes: tuple[str, ...] = ()
-    status: dict[str, FunctionView] = field(default_factory=dict)
+    status: tuple[FunctionFares, ...] = ()
+    package: str = ""
+    """Digest of the code that the functions run."""
     backlog: dict[str, int] = field(default_factory=dict)
     """Records not acknowledged, by reading group."""
     looked_at: float = field(default_factory=time.monotonic)
@@ -78,8 +70,9 @@ class PulsarSide:
     """All Pulsar clusters that pipelines name."""
 
     def __init__(self, api: Api, settings: Settings) -> None:
-        self._api = api
+        self._api, self._store = api, settings.functions_store
         self._package = settings.functions_package.read_bytes() if settings.functions_package else b""
+        self._digest = hashlib.sha256(self._package).hexdigest()[:16]
         self._turns: dict[str, asyncio.Semaphore] = {}
         self._admins: dict[tuple[str, str, str], tuple[str, Admin]] = {}
         self._folder = Path(tempfile.mkdtemp(prefix="recpipe-credentials-"))
@@ -91,11 +84,11 @@ class PulsarSide:
             async with self._turn(context.pipeline), self._refusals(context.pipeline):
                 admin = await self._admin(context)
                 topics = await self._topics(admin, context.pipeline, changes, change=change)
-                backlog = await _backlog(admin, context.pipeline) if topics.holds else {}
+                fares = await read_status(admin, desired(context.pipeline)) if topics.holds else NOTHING
                 functions, status = await self._functions(admin, context, changes, change=change)
         except PulsarRefusalError as refusal:
             return PulsarView(refusal.finding, refusal.finding, tuple(changes))
-        return PulsarView(topics, functions, tuple(changes), status, backlog)
+        return PulsarView(topics, functions, tuple(changes), status, self._digest, waiting(fares.topics))
 
     async def remove(self, context: Context) -> list[str]:
         """Removes what goes with the pipeline; raises PulsarRefusalError."""
@@ -172,10 +165,10 @@ class PulsarSide:
 
     async def _functions(
         self, admin: Admin, context: Context, changes: list[str], *, change: bool
-    ) -> tuple[Finding, dict[str, FunctionView]]:
+    ) -> tuple[Finding, tuple[FunctionFares, ...]]:
         if not self._package:
             message = "the operator has no functions to run: set RECPIPE_FUNCTIONS_PACKAGE in its Deployment"
-            return Finding.false("PackageMissing", message), {}
+            return Finding.false("PackageMissing", message), ()
         functions = self._wanted_functions(context)
         where = context.pipeline.spec.pulsar
         wanted = Desired(where.tenant, where.namespace, (), functions)
@@ -183,17 +176,19 @@ class PulsarSide:
             missing, _ = plan(wanted, await observe(admin, wanted))
             if change:
                 await _carry_out(admin, missing, changes)
-            status = {each.name.name: await _status(admin, each) for each in functions}
+            status = (await read_status(admin, wanted)).functions
+            if change and not missing:
+                await _start_stopped(admin, functions, status, changes)
         except UnavailableError as error:
             message = f"the function workers do not answer: {error.reason}; see that they are enabled and run"
-            return Finding.false("FunctionWorkersUnreachable", message), {}
-        return functions_finding(status), status
+            return Finding.false("FunctionWorkersUnreachable", message), ()
+        return functions_finding(status), tuple(status)
 
     def _wanted_functions(self, context: Context) -> tuple[DesiredFunction, ...]:
         return desired_functions(
             context.pipeline,
             self._package,
-            context.store_url or STORE,
+            context.store_url or self._store,
             parallelism=context.pipeline.spec.pulsar.function_instances,
         )
 
@@ -205,53 +200,38 @@ async def _carry_out(admin: Admin, missing: list[Change], changes: list[str]) ->
         metrics.WRITES.labels("pulsar").inc()
 
 
-async def _status(admin: Admin, function: DesiredFunction) -> FunctionView:
-    package = str(function.config["userConfig"]["package"])
-    try:
-        found = await admin.functions.status(function.name)
-    except NotFoundError:
-        return FunctionView(0, 1, package, "it does not exist")
-    errors = [each.status.error for each in found.instances if each.status.error]
-    restarts = sum(each.status.num_restarts for each in found.instances)
-    return FunctionView(
-        found.num_running, found.num_instances, package, errors[0] if errors else "", restarts
-    )
+async def _start_stopped(
+    admin: Admin, functions: tuple[DesiredFunction, ...], status: list[FunctionFares], changes: list[str]
+) -> None:
+    """What somebody stopped is started: such a function has instances that neither run nor say why."""
+    for function, fares in zip(functions, status, strict=True):
+        if fares.instances and not fares.running and not fares.restarts and not fares.exceptions:
+            await admin.functions.start(function.name)
+            changes.append(f"~ function {function.name}: started")
 
 
-def functions_finding(status: dict[str, FunctionView]) -> Finding:
+def functions_finding(status: Iterable[FunctionFares]) -> Finding:
     """Whether every instance runs; else which do not, and why as far as the worker says."""
-    short = {
-        name: view for name, view in status.items() if view.running < view.instances or not view.instances
-    }
+    found = list(status)
+    short = [each for each in found if each.running < max(each.instances, 1)]
     if not short:
-        return Finding.true(
-            "FunctionsRunning", ", ".join(f"{name}: {view.running}" for name, view in status.items())
-        )
+        return Finding.true("FunctionsRunning", ", ".join(f"{each.name}: {each.running}" for each in found))
     said = [
-        f"{name}: {view.running} of {view.instances} instances run"
-        + (f": {view.error[:300]}" if view.error else "")
-        for name, view in short.items()
+        f"{each.name}: {each.running} of {max(each.instances, 1)} instances run"
+        + (f": {each.exceptions[0][:300]}" if each.exceptions else "")
+        for each in short
     ]
-    failing = any(view.restarts for view in short.values())  # before the first start, silence is no failure
+    failing = any(each.restarts for each in short)  # before the first start, silence is no failure
     return Finding.false("FunctionsFailing" if failing else "FunctionsStarting", "; ".join(said))
 
 
-async def _backlog(admin: Admin, pipeline: RecommenderPipeline) -> dict[str, int]:
-    """Records that wait, by reading group; left out where the broker has no figures yet."""
-    where = pipeline.spec.pulsar
-    waiting: dict[str, int] = {}
-
-    async def add(topic: str) -> None:
-        try:
-            progress = await admin.topics.progress(TopicName(where.tenant, where.namespace, topic))
-        except NotFoundError:
-            return
-        for group, each in progress.items():
-            waiting[group] = waiting.get(group, 0) + each.records
-
-    reads: list[Awaitable[None]] = [add(topic.name) for topic in Topics.of(pipeline) if topic.groups]
-    await asyncio.gather(*reads)
-    return waiting
+def waiting(topics: Iterable[TopicFares]) -> dict[str, int]:
+    """Records that wait, by reading group."""
+    found: dict[str, int] = {}
+    for topic in topics:
+        for group, progress in topic.progress.items():
+            found[group] = found.get(group, 0) + progress.records
+    return found
 
 
 def explain(error: Exception, admin_url: str) -> Finding:

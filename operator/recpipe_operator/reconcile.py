@@ -287,8 +287,12 @@ def figures(context: Context, view: PulsarView, report: LearnerStatus | Finding)
         "endpoints": endpoints,
         "pulsar": {"tenant": where.tenant, "namespace": where.namespace},
         "functions": {
-            name: {"running": each.running, "instances": each.instances, "version": each.package}
-            for name, each in view.status.items()
+            each.name.rpartition("/")[2]: {
+                "running": each.running,
+                "instances": each.instances,
+                "version": view.package,
+            }
+            for each in view.status
         },
         "backlog": view.backlog,
     }

@@ -6,6 +6,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Self
 
+from recpipe.connections import STORE_VARIABLE
+
 FIELD_MANAGER = "recpipe-operator"
 GROUP, VERSION, PLURAL, KIND = "recpipe.dev", "v1alpha1", "recommenderpipelines", "RecommenderPipeline"
 FINALIZER = f"{GROUP}/pulsar"
@@ -43,7 +45,9 @@ class Settings:
 
     images: Images
     functions_package: Path | None = None
-    """The zip that `python -m recpipe_functions.package` wrote; part of the operator's image."""
+    """The zip that `recpipe functions package` wrote; part of the operator's image."""
+    functions_store: str = f"secret:{STORE_VARIABLE}"
+    """Where functions find the URL of a store that the operator does not run; see recpipe.pulsar.function_settings."""
     namespace: str = "default"
     """The operator's own: its Lease is there, and stores let its pods in."""
     watched: tuple[str, ...] = ()
@@ -60,12 +64,13 @@ class Settings:
         if package and not Path(package).is_file():
             raise ValueError(
                 f"RECPIPE_FUNCTIONS_PACKAGE: {package} does not exist; "
-                "write it with `python -m recpipe_functions.package`"
+                "write it with `recpipe functions package`"
             )
         watched = environment.get("RECPIPE_NAMESPACES", "")
         return cls(
             images=Images.of(environment),
             functions_package=Path(package) if package else None,
+            functions_store=environment.get("RECPIPE_FUNCTIONS_STORE") or f"secret:{STORE_VARIABLE}",
             namespace=environment.get("RECPIPE_OPERATOR_NAMESPACE") or "default",
             watched=tuple(name.strip() for name in watched.split(",") if name.strip()),
             resync_seconds=_seconds(environment, "RECPIPE_RESYNC_SECONDS", 20.0),

@@ -1,11 +1,13 @@
-"""A real Kubernetes API for those who ask: etcd, API server and controllers, without a node."""
+"""For those who ask: a real Kubernetes API (etcd, API server and controllers, without a node), a real Pulsar."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,10 @@ ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "tools" / "cluster"
 START_SECONDS = 240
 CALL_SECONDS = 60
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "pulsar: needs Java 17, or an existing Pulsar cluster")
 
 
 @dataclass(frozen=True)
@@ -89,3 +95,45 @@ def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubernetes]
     """One for the whole session; tests keep to namespaces of their own."""
     with api_server(tmp_path_factory.mktemp("kubernetes")) as running:
         yield running
+
+
+@dataclass
+class Broker:
+    """A broker that may be killed and started again, on the same ports and data."""
+
+    home: Path
+    options: tuple[str, ...] = ()
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def up(self) -> None:
+        said = self._run("up", *self.options)
+        self.settings = dict(line.removeprefix("export ").split("=", 1) for line in said.splitlines())
+
+    def kill(self) -> None:
+        os.kill(int(self.settings["PULSAR_PID"]), signal.SIGKILL)
+
+    def down(self) -> None:
+        self._run("down")
+
+    def _run(self, *arguments: str) -> str:
+        command = [str(ROOT / "tools" / "pulsar"), *arguments, "--home", str(self.home)]
+        return subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, text=True, timeout=START_SECONDS
+        ).stdout
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker | None]:
+    """None where the tests run against an existing cluster."""
+    if "PULSAR_URL" in os.environ:
+        yield None
+        return
+    yield from running(Broker(tmp_path_factory.mktemp("pulsar")))
+
+
+def running(broker: Broker) -> Iterator[Broker]:
+    try:
+        broker.up()
+        yield broker
+    finally:
+        broker.down()

@@ -25,7 +25,11 @@ AUDIT_POLICY = {
 FAKE_NODE = {
     "apiVersion": "v1",
     "kind": "Node",
-    "metadata": {"name": "fake", "annotations": {"kwok.x-k8s.io/node": "fake"}, "labels": {"type": "kwok"}},
+    "metadata": {
+        "name": "fake",
+        "annotations": {"kwok.x-k8s.io/node": "fake"},
+        "labels": {"type": "kwok", "kubernetes.io/hostname": "fake"},
+    },
     "status": {
         "allocatable": {"cpu": "1000", "memory": "1Ti", "pods": "10000"},
         "capacity": {"cpu": "1000", "memory": "1Ti", "pods": "10000"},
@@ -112,6 +116,8 @@ def start(home: Home, host: str, *, scheduler: bool) -> None:
         "allocate-node-cidrs": "true",
         "cluster-cidr": POD_RANGE,
     }
+    if scheduler and host == LOOPBACK:  # the fake node has no lease, and would be taken for dead twice a minute
+        controllers["node-monitor-grace-period"] = "24h"
     alone = {"leader-elect": "false", "secure-port": 0}
     home.start("controllers", BIN / "kube-controller-manager", controllers | alone)
     if scheduler:

@@ -2,11 +2,8 @@
 PULSAR_ADMIN_URL name (there, tests that kill the broker are left out)."""
 
 import os
-import signal
-import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -19,13 +16,9 @@ from recpipe.store import Keys
 from recpipe.store import connect as connect_store
 from recpipe.topics import Topic
 
-ROOT = Path(__file__).parents[3]
-UP_SECONDS = 240
+from ..conftest import Broker, running
+
 Open = Callable[[], PulsarBus]
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "pulsar: needs Java 17, or an existing Pulsar cluster")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,52 +27,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("pulsar")
 
 
-@dataclass
-class Broker:
-    """A broker that may be killed and started again, on the same ports and data."""
-
-    home: Path
-    options: tuple[str, ...] = ()
-    settings: dict[str, str] = field(default_factory=dict)
-
-    def up(self) -> None:
-        said = self._run("up", *self.options)
-        self.settings = dict(line.removeprefix("export ").split("=", 1) for line in said.splitlines())
-
-    def kill(self) -> None:
-        os.kill(int(self.settings["PULSAR_PID"]), signal.SIGKILL)
-
-    def down(self) -> None:
-        self._run("down")
-
-    def _run(self, *arguments: str) -> str:
-        command = [str(ROOT / "tools" / "pulsar"), *arguments, "--home", str(self.home)]
-        return subprocess.run(
-            command, check=True, stdout=subprocess.PIPE, text=True, timeout=UP_SECONDS
-        ).stdout
-
-
-@pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker | None]:
-    """None where the tests run against an existing cluster."""
-    if "PULSAR_URL" in os.environ:
-        yield None
-        return
-    yield from running(Broker(tmp_path_factory.mktemp("pulsar")))
-
-
 @pytest.fixture(scope="module")
 def secure_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A broker that asks for TLS and tokens."""
     yield from running(Broker(tmp_path_factory.mktemp("secure"), ("--secure",)))
-
-
-def running(broker: Broker) -> Iterator[Broker]:
-    try:
-        broker.up()
-        yield broker
-    finally:
-        broker.down()
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from recpipe.pulsar.status import FunctionFares
 from recpipe.status import LearnerStatus
 from recpipe_operator.conditions import Finding, Findings, conditions, merged, transitions
 from recpipe_operator.learner_report import drifted, model_fresh
 from recpipe_operator.objects import Problem
-from recpipe_operator.pulsar_side import FunctionView, functions_finding
+from recpipe_operator.pulsar_side import functions_finding
 from recpipe_operator.workloads import Workload
 
 FINE = Findings(
@@ -154,13 +155,13 @@ def test_drift_is_the_learners_word() -> None:
 
 
 def test_functions_say_which_does_not_run_and_why() -> None:
-    found = functions_finding(
-        {"shop-clean": FunctionView(1, 1, "x"), "shop-features": FunctionView(0, 2, "x", "boom", 3)}
-    )
+    broken = FunctionFares("p/n/shop-features", instances=2, restarts=3, exceptions=["boom"])
+    found = functions_finding([FunctionFares("p/n/shop-clean", 1, 1), broken])
     assert (found.status, found.reason) == ("False", "FunctionsFailing")
-    assert found.message == "shop-features: 0 of 2 instances run: boom"
+    assert found.message == "p/n/shop-features: 0 of 2 instances run: boom"
+    starting = FunctionFares("p/n/shop-clean", 1, exceptions=["UNAVAILABLE: io exception"])
+    assert functions_finding([starting]).reason == "FunctionsStarting"
     assert (
-        functions_finding({"shop-clean": FunctionView(0, 1, "x", "io exception")}).reason
-        == "FunctionsStarting"
+        functions_finding([FunctionFares("p/n/shop-clean")]).message == "p/n/shop-clean: 0 of 1 instances run"
     )
-    assert functions_finding({"shop-clean": FunctionView(2, 2, "x")}).status == "True"
+    assert functions_finding([FunctionFares("p/n/shop-clean", 2, 2)]).status == "True"
