@@ -116,7 +116,9 @@ def start(home: Home, host: str, *, scheduler: bool) -> None:
         "allocate-node-cidrs": "true",
         "cluster-cidr": POD_RANGE,
     }
-    if scheduler and host == LOOPBACK:  # the fake node has no lease, and would be taken for dead twice a minute
+    if (
+        scheduler and host == LOOPBACK
+    ):  # the fake node has no lease, and would be taken for dead twice a minute
         controllers["node-monitor-grace-period"] = "24h"
     alone = {"leader-elect": "false", "secure-port": 0}
     home.start("controllers", BIN / "kube-controller-manager", controllers | alone)
