@@ -20,6 +20,7 @@ from recpipe.local.home import Home
 
 CHANGE_SECONDS = 10.0
 USERS = 20
+NEW_ITEMS = 20
 
 
 async def measure_freshness(home: Home, events: int, seed: int = 0) -> Latency:
@@ -67,11 +68,46 @@ def _click(user: str, item: str) -> bytes:
     return msgspec.json.encode({"user_id": user, "event_type": "click", "timestamp": moment, "item_id": item})
 
 
+async def measure_new_items(home: Home, items: int, *, imported: bool) -> Latency:
+    """Time from an item's import, or its first event, to the first recommendation that holds it.
+
+    Asked for a user who has just met something of the same category, or the item itself next to another.
+    """
+    times = []
+    async with Client(home.endpoints().gateway, home.key("private")) as client:
+        for number in range(items):
+            item, user = f"{'import' if imported else 'event'}-{number}", f"new-item-{imported}-{number}"
+            near = f"{number:07d}"
+            begun = time.perf_counter()
+            if imported:
+                await client.import_items([_metadata(item)])
+            else:
+                async for _ in client.send([_click(f"{user}-first", near), _click(f"{user}-first", item)]):
+                    pass
+            async for _ in client.send([_click(user, near)]):
+                pass
+            while item not in [
+                each["item_id"] for each in (await client.recommendations(user, 100))["items"]
+            ]:
+                if time.perf_counter() - begun > CHANGE_SECONDS:
+                    raise GatewayError(f"{item} was not recommended within {CHANGE_SECONDS:.0f} s")
+            times.append(time.perf_counter() - begun)
+    return Latency.of(times)
+
+
+def _metadata(item: str) -> bytes:
+    return msgspec.json.encode({"item_id": item, "title": f"Item {item}", "categories": ["cluster-0"]})
+
+
 @dataclass(frozen=True)
 class Freshness:
-    """A click's way into the next recommendation."""
+    """A click's way into the next recommendation, and a new item's."""
 
     event_to_recommendation: Latency
+    first_event_to_recommended: Latency
+    """From posting a new item's first event to an answer that holds it."""
+    import_to_recommended: Latency
+    """From importing a new item to an answer that holds it."""
     answer: Latency
     """Baseline: one recommendation, asked with nothing else going on."""
 
@@ -85,5 +121,9 @@ async def measure(events: int) -> Freshness:
             file.write_bytes(b"\n".join(stream_events(10_000, catalogue)))
             await replay_events(home, file)
         effect = await measure_freshness(home, events)
+        async with Client(home.endpoints().gateway, home.key("private")) as client:
+            await client.model_served()
+        met = await measure_new_items(home, NEW_ITEMS, imported=False)
+        imported = await measure_new_items(home, NEW_ITEMS, imported=True)
         answer = await measure_answers(home, events, connections=1)
-    return Freshness(effect, answer)
+    return Freshness(effect, met, imported, answer)

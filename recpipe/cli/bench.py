@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
     benches = typer.Typer(
         help="Measure this machine; each figure beside a baseline in the same run.", no_args_is_help=True
     )
-    for command in (serving, recommend, freshness, ingest, hotkey, state):
+    for command in (serving, recommend, freshness, ingest, hotkey, state, export):
         benches.command()(command)
     app.add_typer(benches, name="bench")
 
@@ -69,7 +69,8 @@ def freshness(
     pulsar_credentials: CredentialsFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Time from posting a click to a recommendation that knows of it; baseline: one answer's time.
+    """Time from a click to a recommendation that knows of it, and from a new item's first event or import to one
+    that holds it; baseline: one answer's time.
 
     On pulsar with the share of each hop.
 
@@ -158,6 +159,21 @@ def state(
     from recpipe.bench.state import measure_state
 
     _print("state", lambda: asdict(asyncio.run(measure_state(users))), as_json)
+
+
+def export(
+    items: Annotated[int, typer.Option(help="Items in the model.")] = 1_000_000,
+    dimensions: Annotated[int, typer.Option(help="Width of the embedding.")] = 64,
+    seconds: Annotated[float, typer.Option(help="Length of the baseline.")] = 5.0,
+    as_json: AsJson = False,
+) -> None:
+    """Time, size and memory of publishing a model, and what learning feels of it; baseline: learning alone.
+
+    A million items take some minutes to learn, and 8 GiB. Example: `recpipe bench export --items 100000 --json`
+    """
+    from recpipe.bench.export import measure_export
+
+    _print("export", lambda: asdict(measure_export(items, dimensions, seconds)), as_json)
 
 
 def _print(name: str, measure: Callable[[], Mapping[str, Any]], as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from recpipe.bus import Message, ValkeyBus
@@ -20,6 +21,7 @@ from recpipe.topics import LEARNER_GROUP, Topic, Topics
 from recpipe_model.hybrid import HybridModel
 from recpipe_model.learner import checkpoint
 from recpipe_model.learner.live import LiveState
+from recpipe_model.learner.pace import SLOWEST
 from recpipe_model.learner.past import topics_of
 from recpipe_model.learner.process import LearnerProcess
 from recpipe_model.learner.training import Training
@@ -253,3 +255,29 @@ async def test_a_retrained_model_that_numbers_other_items_is_dropped(
     assert model_of(learner) is before
     assert "train again" in caplog.text
     assert not (world.checkpoints / checkpoint.RETRAINED).exists()
+
+
+async def test_a_learner_that_is_behind_tests_less_and_learns_everything(world: World) -> None:
+    """Rows of long ago count as late: what is on the bus has come faster than it could be learned."""
+    learner = await world.learner()
+    await world.happen(1_500)
+    while world.unread:
+        records = await learner._subscription.receive(16, 1.0)
+        world.unread -= len(records)
+        await learner.handle(records)
+    status = learner._learner.status(0.0, 0)
+    assert status.learned == 1_500
+    assert status.lag_seconds > 1.0
+    assert status.test_rate == SLOWEST
+    assert 0 < status.hybrid.tested < 1_500 / 4
+
+    stop = asyncio.Event()
+    reporting = asyncio.create_task(learner.keep_live(stop))
+    async with asyncio.timeout(10.0):
+        while REGISTRY.get_sample_value("recpipe_learner_test_rate") != SLOWEST:
+            await asyncio.sleep(0.05)
+    stop.set()
+    await reporting
+    assert REGISTRY.get_sample_value("recpipe_learner_lag_seconds") > 1.0
+    assert REGISTRY.get_sample_value("recpipe_learner_events_per_second") is not None
+    assert REGISTRY.get_sample_value("recpipe_learner_events_total") >= 1_500
