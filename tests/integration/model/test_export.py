@@ -44,8 +44,8 @@ def test_scores_and_shares_are_the_learners(model: HybridModel, signature, user:
     answer = signature(**publish.inputs_of(model, query))
     expected = model.recommend(query, publish.K)
     assert [name.decode() for name in answer["items"].numpy()[0]] == list(expected.items)
-    assert answer["scores"].numpy()[0] == pytest.approx(expected.scores, rel=1e-4, abs=1e-4)
-    assert answer["shares"].numpy()[0] == pytest.approx(expected.shares, rel=1e-3, abs=1e-3)
+    assert answer["scores"].numpy()[0] == pytest.approx(expected.scores, rel=1e-5, abs=1e-5)
+    assert answer["shares"].numpy()[0] == pytest.approx(expected.shares, rel=1e-5, abs=1e-5)
     assert [name.decode() for name in answer["components"].numpy()] == list(expected.components)
 
 
