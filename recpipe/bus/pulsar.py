@@ -70,7 +70,14 @@ class PulsarBus:
     async def subscribe(
         self, topics: Sequence[Topic], group: str, instance: int = 0, instances: int = 1
     ) -> "PulsarSubscription":
-        """Waits while the group's only member is another one; raises BusUnavailableError."""
+        """Waits while the group's only member is another one; raises BusUnavailableError.
+
+        Several members can only share what is sent by key: ValueError for another topic.
+        """
+        if instances > 1 and not all(topic.is_shared_by_key for topic in topics):
+            raise ValueError(
+                f"{group}: {', '.join(t.name for t in topics)} is not sent by key: one member has all"
+            )
         waiting = False
         while True:
             try:

@@ -1,5 +1,6 @@
 """Names of topics, as Pulsar's protocol and its admin REST write them."""
 
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -14,11 +15,13 @@ class TopicName(NamedTuple):
     name: str
 
     @classmethod
+    @lru_cache(maxsize=1_024)
     def parse(cls, url: str) -> "TopicName":
         """From `persistent://tenant/namespace/name`; a partition's name gives its topic."""
         tenant, namespace, name = url.removeprefix("persistent://").split("/", 2)
         return cls(tenant, namespace, name.rpartition(_PARTITION)[0] or name)
 
+    @lru_cache(maxsize=1_024)  # noqa: B019 - a handful of names, asked for with each message
     def __str__(self) -> str:
         return f"persistent://{self.tenant}/{self.namespace}/{self.name}"
 

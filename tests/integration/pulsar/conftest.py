@@ -1,13 +1,17 @@
 """A real Pulsar for the tests marked `pulsar`: one of this machine's, or the cluster that PULSAR_URL and
 PULSAR_ADMIN_URL name (there, tests that kill the broker are left out)."""
 
+import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from recpipe.bus import BusUnavailableError, Message
 from recpipe.bus.pulsar import PulsarBus
 from recpipe.pulsar import Admin, TopicName
 from recpipe.schema import ITEM, REJECTED
@@ -45,6 +49,46 @@ def cluster(broker: Broker | None) -> Pulsar:
     )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def growing(request: pytest.FixtureRequest) -> "Iterator[Future[set[int]] | None]":
+    """The partitions that a running bus writes and reads of a topic that grew to six.
+
+    It takes the client up to a minute to look for new ones: the test that asks runs beside the others.
+    """
+    if not any("new_partitions" in item.name for item in request.session.items):
+        yield None
+        return
+    cluster: Pulsar = request.getfixturevalue("cluster")
+    asyncio.run(make_namespace(cluster))
+    with ThreadPoolExecutor(1) as thread:
+        yield thread.submit(asyncio.run, grow(cluster))
+
+
+async def make_namespace(cluster: Pulsar) -> None:
+    async with Admin(cluster.admin_url) as admin:
+        if cluster.namespace not in await admin.namespaces.of(cluster.tenant):
+            await admin.namespaces.create(cluster.tenant, cluster.namespace)
+
+
+async def grow(cluster: Pulsar) -> set[int]:
+    """Through whatever other tests do to the broker."""
+    bus = PulsarBus.connect(cluster, connect_store("redis://127.0.0.1:1"), Keys("none"))
+    seen: set[int] = set()
+    async with Admin(cluster.admin_url) as admin, asyncio.timeout(240):
+        items = await made(admin, cluster, Topic(f"{uuid.uuid4().hex[:8]}-items", ITEM, 3, ("learner",)))
+        subscription = await bus.subscribe([items], "learner")
+        batch = [Message(f"key-{n}", ITEM.encode({"item_id": "i", "timestamp": n})) for n in range(60)]
+        await bus.publish(items, batch)
+        await admin.topics.grow(TopicName(cluster.tenant, cluster.namespace, items.name), 6)
+        while seen != set(range(6)):
+            with suppress(BusUnavailableError):
+                await bus.publish(items, batch)
+                seen |= {record.partition for record in await subscription.receive(500, 1.0)}
+            await asyncio.sleep(1.0)
+    await bus.close()
+    return seen
+
+
 @pytest.fixture
 async def admin(cluster: Pulsar) -> AsyncIterator[Admin]:
     async with Admin(cluster.admin_url) as admin:
@@ -52,10 +96,9 @@ async def admin(cluster: Pulsar) -> AsyncIterator[Admin]:
 
 
 @pytest.fixture
-async def namespace(cluster: Pulsar, admin: Admin) -> str:
+async def namespace(cluster: Pulsar) -> str:
     """The session's namespace, made where it is missing."""
-    if cluster.namespace not in await admin.namespaces.of(cluster.tenant):
-        await admin.namespaces.create(cluster.tenant, cluster.namespace)
+    await make_namespace(cluster)
     return cluster.namespace
 
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import pulsar
 import pytest
@@ -16,7 +17,7 @@ from recpipe.schema import ITEM, REJECTED
 from recpipe.spec import Pulsar
 from recpipe.store import Keys
 from recpipe.store import connect as connect_store
-from recpipe.topics import Topic
+from recpipe.topics import CLEAN_GROUP, Topic
 
 PATIENCE_SECONDS = 90.0
 Open = Callable[[], PulsarBus]
@@ -111,8 +112,9 @@ async def test_a_second_member_waits_until_the_first_is_gone(open_bus: Open, ite
 
 
 async def test_members_that_share_keep_each_key_to_one_of_them(open_bus: Open, items: Topic) -> None:
-    members = [await open_bus().subscribe([items], "learner", i, 2) for i in range(2)]
-    await open_bus().publish(items, messages(400, keys=40))
+    shared = replace(items, groups=(CLEAN_GROUP,))
+    members = [await open_bus().subscribe([shared], CLEAN_GROUP, i, 2) for i in range(2)]
+    await open_bus().publish(shared, messages(400, keys=40))
     keys_of: list[set[str]] = [set(), set()]
     seen: dict[str, list[int]] = defaultdict(list)
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -127,6 +129,11 @@ async def test_members_that_share_keep_each_key_to_one_of_them(open_bus: Open, i
     assert keys_of[1]
     assert not keys_of[0] & keys_of[1]
     assert all(each == sorted(each) for each in seen.values())
+
+
+async def test_a_topic_whose_batches_mix_keys_is_not_shared(bus: PulsarBus, items: Topic) -> None:
+    with pytest.raises(ValueError, match="not sent by key"):
+        await bus.subscribe([items], "learner", 0, 2)
 
 
 async def test_outputs_are_stored_before_the_input_is_let_go_and_counts_are_kept(
