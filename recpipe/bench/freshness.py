@@ -71,32 +71,36 @@ def _click(user: str, item: str) -> bytes:
 async def measure_new_items(home: Home, items: int, *, imported: bool) -> Latency:
     """Time from an item's import, or its first event, to the first recommendation that holds it.
 
-    Asked for a user who has just met something of the same category, or the item itself next to another.
+    Two items are new. Imported, they share a category; else a user meets one after the other. Another user
+    meets the first, and is recommended the second.
     """
     times = []
     async with Client(home.endpoints().gateway, home.key("private")) as client:
         for number in range(items):
-            item, user = f"{'import' if imported else 'event'}-{number}", f"new-item-{imported}-{number}"
-            near = f"{number:07d}"
+            name = f"{'imported' if imported else 'met'}-{number}"
+            first, second, user = f"{name}-a", f"{name}-b", f"{name}-user"
             begun = time.perf_counter()
             if imported:
-                await client.import_items([_metadata(item)])
-            else:
-                async for _ in client.send([_click(f"{user}-first", near), _click(f"{user}-first", item)]):
-                    pass
-            async for _ in client.send([_click(user, near)]):
+                await client.import_items([_metadata(item, category=name) for item in (first, second)])
+            clicks = [_click(user, first)]
+            if not imported:
+                clicks = [_click(f"{name}-other", first), _click(f"{name}-other", second), *clicks]
+            async for _ in client.send(clicks):
                 pass
-            while item not in [
-                each["item_id"] for each in (await client.recommendations(user, 100))["items"]
-            ]:
+            while not await _holds(client, user, second):
                 if time.perf_counter() - begun > CHANGE_SECONDS:
-                    raise GatewayError(f"{item} was not recommended within {CHANGE_SECONDS:.0f} s")
+                    raise GatewayError(f"{second} was not recommended within {CHANGE_SECONDS:.0f} s")
             times.append(time.perf_counter() - begun)
     return Latency.of(times)
 
 
-def _metadata(item: str) -> bytes:
-    return msgspec.json.encode({"item_id": item, "title": f"Item {item}", "categories": ["cluster-0"]})
+async def _holds(client: Client, user: str, item: str) -> bool:
+    answer = await client.recommendations(user, 100)
+    return any(each["item_id"] == item for each in answer["items"])
+
+
+def _metadata(item: str, category: str) -> bytes:
+    return msgspec.json.encode({"item_id": item, "title": f"Item {item}", "categories": [category]})
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,8 @@ async def measure(events: int) -> Freshness:
     """On a pipeline of its own, with a catalogue and some history."""
     catalogue = Catalogue(2_000)
     async with pipeline_running() as home:
+        async with Client(home.endpoints().gateway, home.key("private")) as client:
+            await client.import_items(catalogue.metadata())
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "events.jsonl"
             file.write_bytes(b"\n".join(stream_events(10_000, catalogue)))
