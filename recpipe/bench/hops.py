@@ -64,12 +64,7 @@ async def measure_hops(cluster: Cluster, count: int, per_second: int) -> Freshne
     choose = random.Random(0)
     async with pipeline_running(PIPELINE, cluster) as home:
         pipeline = load_pipeline(home.pipeline)
-        with tempfile.NamedTemporaryFile(suffix=".jsonl") as file:
-            path = Path(file.name)
-            path.write_bytes(b"\n".join(stream_events(10_000, Catalogue(ITEMS))))
-            await replay_events(home, path)
-        async with Client(home.endpoints().gateway, home.key("private")) as client:
-            await client.model_served()
+        await fill(home)
 
         def other() -> bytes:
             return click(f"other-{choose.randrange(OTHERS)}", name(choose.randrange(ITEMS)))
@@ -86,6 +81,16 @@ async def measure_hops(cluster: Cluster, count: int, per_second: int) -> Freshne
         _hops(clicks, sent_at),
         answer,
     )
+
+
+async def fill(home: Home) -> None:
+    """Gives a pipeline some history, and waits until it serves a model of it."""
+    with tempfile.NamedTemporaryFile(suffix=".jsonl") as file:
+        path = Path(file.name)
+        path.write_bytes(b"\n".join(stream_events(10_000, Catalogue(ITEMS))))
+        await replay_events(home, path)
+    async with Client(home.endpoints().gateway, home.key("private")) as client:
+        await client.model_served()
 
 
 async def follow(home: Home, count: int) -> dict[str, tuple[float, float]]:

@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from recpipe.bench.figures import Latency
-from recpipe.bench.hops import follow
+from recpipe.bench.hops import fill, follow
 from recpipe.bench.running import PIPELINE, Cluster, pipeline_running
 from recpipe.bench.stream import name
 from recpipe.bench.traffic import click, traffic
-from recpipe.client import Client
 from recpipe.local.home import Home
 
 REFUSED = 429
@@ -47,14 +46,12 @@ async def measure_hotkey(cluster: Cluster, seconds: int, per_second: int) -> Hot
     """The hot user sends as many events as all others together: half of the traffic."""
     clicks = seconds * FOLLOWED_PER_SECOND
     async with pipeline_running(PIPELINE, cluster) as home:
-        async with Client(home.endpoints().gateway, home.key("private")) as client:
-            await client.model_served()
+        await fill(home)
         async with traffic(home, per_second, _others()):
             quiet = _latency(await follow(home, clicks))
             unlimited = await _flooded(home, clicks, per_second)
     async with pipeline_running(PIPELINE.replace("100000", f"{LIMIT:g}"), cluster) as home:
-        async with Client(home.endpoints().gateway, home.key("private")) as client:
-            await client.model_served()
+        await fill(home)
         async with traffic(home, per_second, _others()):
             limited = await _flooded(home, clicks, per_second)
     return HotKey(per_second, per_second, quiet, unlimited, limited)
