@@ -30,6 +30,7 @@ from recpipe.pulsar.client import StoredRecords, connect
 from recpipe.spec import RecommenderPipeline
 from recpipe.topics import Topic, Topics
 
+FOLLOWED = "followed"
 USERS = 20
 OTHERS = 2_000
 ITEMS = 2_000
@@ -93,12 +94,12 @@ async def fill(home: Home) -> None:
         await client.model_served()
 
 
-async def follow(home: Home, count: int) -> dict[str, tuple[float, float]]:
-    """By event, when it was posted and when an answer knew of it."""
+async def follow(home: Home, count: int, run: str = FOLLOWED) -> dict[str, tuple[float, float]]:
+    """By event, when it was posted and when an answer knew of it. Each run has users and events of its own."""
     clicks = {}
     async with Client(home.endpoints().gateway, home.key("private")) as client:
         for number in range(count):
-            user, event_id = f"fresh-{number % USERS}", f"fresh-{number}"
+            user, event_id = f"{run}-{number % USERS}", f"{run}-{number}"
             before = (await client.recommendations(user, 20))["events"]
             begun = time.time()
             async for _ in client.send([click(user, name(number % ITEMS), event_id)]):
@@ -151,7 +152,7 @@ def _note(
             message = consumer.receive(200)
         except pulsar.Timeout:
             continue
-        if message.partition_key().startswith("fresh-"):
+        if message.partition_key().startswith(FOLLOWED):
             event = topic.schema.decode(stored.value(message))
             into.setdefault(event["event_id"], message.publish_timestamp() / 1_000)
         consumer.acknowledge(message)

@@ -48,7 +48,7 @@ async def measure_hotkey(cluster: Cluster, seconds: int, per_second: int) -> Hot
     async with pipeline_running(PIPELINE, cluster) as home:
         await fill(home)
         async with traffic(home, per_second, _others()):
-            quiet = _latency(await follow(home, clicks))
+            quiet = _latency(await follow(home, clicks, "quiet"))
             unlimited = await _flooded(home, clicks, per_second)
     async with pipeline_running(PIPELINE.replace("100000", f"{LIMIT:g}"), cluster) as home:
         await fill(home)
@@ -59,7 +59,7 @@ async def measure_hotkey(cluster: Cluster, seconds: int, per_second: int) -> Hot
 
 async def _flooded(home: Home, clicks: int, per_second: int) -> Flooded:
     async with traffic(home, per_second, lambda: click("hot", name(0))) as statuses:
-        others = _latency(await follow(home, clicks))
+        others = _latency(await follow(home, clicks, "flooded"))
     refused = statuses[REFUSED]
     return Flooded(others, statuses.total() - refused, refused)
 
