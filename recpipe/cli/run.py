@@ -210,7 +210,7 @@ def _invite(home: Home) -> None:
     out.print(
         f"""  curl -H "Authorization: Bearer $(cat {keys}/private)" '{gateway}/v1/recommendations?user_id=196&k=5'
   curl -H "Authorization: Bearer $(cat {keys}/public)" {gateway}/v1/events \\
-       -d '{{"user_id": "me", "event_type": "click", "timestamp": "{_now()}", "item_id": "50"}}'
+       --json '{{"user_id": "me", "event_type": "click", "timestamp": "{_now()}", "item_id": "50"}}'
   recpipe recommend me --home {home.path}
 
 Ctrl-C stops it.""",
