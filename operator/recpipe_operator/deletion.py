@@ -72,7 +72,7 @@ class Deletion:
 
     async def _pulsar_removed(self, resource: Object, context: Context, *, late: bool) -> bool:
         try:
-            changes = await self._pulsar.remove(context)
+            changes, done = await self._pulsar.remove(context, late=late)
         except PulsarRefusalError as refusal:
             if not late:
                 log.warning("%s: deletion waits: %s", context.pipeline.name, refusal)
@@ -81,7 +81,7 @@ class Deletion:
             return True
         for change in changes:
             log.info("%s/%s: %s", context.namespace, context.pipeline.name, change)
-        return True
+        return done
 
     async def _delete_data(self, resource: Object, context: Context) -> None:
         """Volumes, generated keys and, in a store of somebody else's, what is the pipeline's."""

@@ -12,7 +12,7 @@ import time
 from base64 import b64decode
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from recpipe.pulsar import Admin, Credentials
@@ -26,7 +26,7 @@ from recpipe.pulsar.errors import (
 )
 from recpipe.pulsar.function_settings import DesiredFunction, desired_functions
 from recpipe.pulsar.status import DeploymentStatus, FunctionFares, TopicFares, read_status
-from recpipe.spec import RecommenderPipeline
+from recpipe.spec import DeletionPolicy, RecommenderPipeline
 from recpipe_operator import metrics
 from recpipe_operator.api import Api, Reference
 from recpipe_operator.conditions import Finding
@@ -90,15 +90,27 @@ class PulsarSide:
             return PulsarView(refusal.finding, refusal.finding, tuple(changes))
         return PulsarView(topics, functions, tuple(changes), status, self._digest, waiting(fares.topics))
 
-    async def remove(self, context: Context) -> list[str]:
-        """Removes what goes with the pipeline; raises PulsarRefusalError."""
+    async def remove(self, context: Context, *, late: bool) -> tuple[list[str], bool]:
+        """Removes what goes with the pipeline, and whether that was all; raises PulsarRefusalError.
+
+        Functions go first, and topics once nobody reads them: a reader that comes back makes its topic anew.
+        A deletion that is late waits for no reader.
+        """
         pipeline = context.pipeline
         async with self._turn(pipeline), self._refusals(pipeline):
             admin = await self._admin(context)
             observed = await observe(admin, desired(pipeline, self._wanted_functions(context)))
+            changes = removal(replace(observed, topics={}), pipeline.spec.deletion_policy)
+            await apply(admin, changes)
+            if pipeline.spec.deletion_policy is DeletionPolicy.RETAIN:
+                return [change.text for change in changes], True
+            fares = await read_status(admin, desired(pipeline))
+            read = any(each.members for topic in fares.topics for each in topic.progress.values())
+            if not late and (changes or read):
+                return [change.text for change in changes], False
             changes = removal(observed, pipeline.spec.deletion_policy)
             await apply(admin, changes)
-        return [change.text for change in changes]
+        return [change.text for change in changes], True
 
     async def close(self) -> None:
         for _, admin in self._admins.values():

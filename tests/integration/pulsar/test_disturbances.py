@@ -81,7 +81,7 @@ async def replay(shop: Shop, per_second: int, disturb: Disturb) -> None:
     rejected = {EVENT.decode(each["value"])["event_id"] for each in shop.read[shop.topics.rejected.name]}
     assert rejected == {event["event_id"] for event in events} - set(rows)
     repeats = (await shop.bus.tally()).get("features.repeat", 0)
-    print(f"of {len(rows)} rows {len(published) - len(rows)} came twice; {repeats} clean events did")  # noqa: T201
+    print(f"of {len(rows)} rows {len(published) - len(rows)} came twice; {repeats} clean events did")
 
 
 async def states_equal(shop: Shop, undisturbed: Backfill) -> None:

@@ -140,4 +140,4 @@ async def test_each_is_accepted_or_rejected_with_a_reason_and_none_ends_an_insta
             status = await admin.functions.status(name)
             assert [each.status.num_restarts for each in status.instances] == [0]
             assert [each.status.num_user_exceptions for each in status.instances] == [0]
-    print(dict(reasons), tally)  # noqa: T201
+    print(dict(reasons), tally)
