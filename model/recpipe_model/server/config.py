@@ -1,5 +1,6 @@
 """Which models to serve, and which of the versions found on disk."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,12 +62,14 @@ def find_versions(base_path: Path) -> dict[int, Path]:
     Raises:
         OSError: the base path cannot be read.
     """
-    versions: dict[int, Path] = {}
-    for path in sorted(base_path.iterdir()):
-        name = path.name
-        if name.isascii() and name.isdigit() and int(name) in _INT64 and path.is_dir():
-            versions[int(name)] = path
-    return versions
+    # The kinds come with the listing: asked for one by one, a path that goes away meanwhile would look empty.
+    with os.scandir(base_path) as entries:
+        versions = {
+            int(entry.name): base_path / entry.name
+            for entry in entries
+            if entry.name.isascii() and entry.name.isdigit() and int(entry.name) in _INT64 and entry.is_dir()
+        }
+    return dict(sorted(versions.items()))
 
 
 def parse_config(proto: Any) -> list[ModelConfig]:

@@ -309,6 +309,15 @@ def test_a_base_path_that_goes_away_unloads_nothing(disk, make_store):
     assert disk.seen.count((1, State.LOADING)) == 1
 
 
+def test_a_base_path_that_comes_and_goes_while_it_is_read_unloads_nothing(disk, make_store):
+    disk.add(1)
+    make_store(poll_seconds=0.0001)
+    disk.wait_for(1, State.AVAILABLE)
+    for _ in range(2_000):
+        disk.path.rename(disk.path.with_name("away")).rename(disk.path)
+    assert disk.seen.count((1, State.LOADING)) == 1
+
+
 def test_the_history_of_ended_versions_is_bounded(disk, make_store):
     store = make_store()
     for number in range(1, 25):
