@@ -126,7 +126,7 @@ class PulsarSide:
         try:
             async with asyncio.timeout(LOOK_SECONDS):
                 yield
-        except (AdminError, InvalidCredentialsError, OSError, TimeoutError) as error:
+        except (AdminError, OSError, TimeoutError, ValueError) as error:
             raise PulsarRefusalError(explain(error, pipeline.spec.pulsar.admin_url)) from error
 
     async def _admin(self, context: Context) -> Admin:
@@ -269,5 +269,8 @@ def explain(error: Exception, admin_url: str) -> Finding:
         case TimeoutError():
             message = f"{admin_url} did not answer within {LOOK_SECONDS:.0f} s; see that Pulsar runs"
             return Finding.false("PulsarUnreachable", message)
+        case ValueError():
+            message = f"{admin_url} answers what no Pulsar does ({error}); see spec.pulsar.adminUrl"
+            return Finding.false("PulsarRefused", message)
         case _:
             return Finding.false("PulsarUnreachable", f"{admin_url}: {error}")

@@ -10,7 +10,7 @@ from recpipe.status import LearnerStatus
 from recpipe_operator.conditions import Finding, Findings, conditions, merged, transitions
 from recpipe_operator.learner_report import drifted, model_fresh
 from recpipe_operator.objects import Problem
-from recpipe_operator.pulsar_side import functions_finding
+from recpipe_operator.pulsar_side import explain, functions_finding
 from recpipe_operator.workloads import Workload
 
 FINE = Findings(
@@ -165,3 +165,9 @@ def test_functions_say_which_does_not_run_and_why() -> None:
         functions_finding([FunctionFares("p/n/shop-clean")]).message == "p/n/shop-clean: 0 of 1 instances run"
     )
     assert functions_finding([FunctionFares("p/n/shop-clean", 2, 2)]).status == "True"
+
+
+def test_what_is_no_pulsar_is_said() -> None:
+    found = explain(UnicodeDecodeError("utf-8", b"\x8b", 0, 1, "invalid start byte"), "http://proxy:8080")
+    assert (found.status, found.reason) == ("False", "PulsarRefused")
+    assert "spec.pulsar.adminUrl" in found.message
