@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VERSION := 0.1.0
 CACHE ?= $(HOME)/.cache/recpipe
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run run-pulsar test cluster lint format bench crds requirements clean
+.PHONY: help setup run run-pulsar test cluster lint format bench crds requirements clean e2e images
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -36,6 +37,14 @@ run-pulsar: setup ## The same on a real Apache Pulsar, clean and features as its
 
 test: setup lint cluster ## Everything that CI runs but the journey on a cluster
 	@$(BIN)/pytest
+
+e2e: setup cluster ## The journey on a cluster that runs containers (E2E_CLUSTER=node or kind)
+	@$(BIN)/pytest -m e2e -x tests/e2e
+
+images: ## Build every image with Docker; tools/images does without
+	@for role in operator gateway learner model-server; do \
+		docker build -q -f images/Dockerfile --build-arg ROLE=$$role -t recpipe/$$role:$(VERSION) . || exit 1; done
+	@docker build -q -f images/Dockerfile --build-arg ROLE=pulsar --target pulsar -t recpipe/pulsar:$(VERSION) .
 
 cluster: setup ## Compile Kubernetes into the cache (10 minutes, once)
 	@tools/cluster build

@@ -1,0 +1,188 @@
+"""The journey's cluster, its steps with their times, and what is collected where one fails."""
+
+import json
+import os
+import subprocess
+import time
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .clusters import ROOT, Cluster, provider
+
+NAMESPACE = "shop"
+ARTIFACTS = ROOT / "build" / "e2e"
+CLIENT = "client"
+
+
+@dataclass
+class Steps:
+    """What was done, how long it took, and what it showed."""
+
+    rows: list[tuple[str, float, str]] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[list[str]]:
+        """Times a step; what is put into the list stands beside it."""
+        began, notes = time.monotonic(), list[str]()
+        try:
+            yield notes
+        except BaseException:
+            notes.append("FAILED")
+            raise
+        finally:
+            self.rows.append((name, time.monotonic() - began, "; ".join(notes)))
+
+    def table(self) -> str:
+        width = max((len(name) for name, _, _ in self.rows), default=0)
+        lines = [f"{name:<{width}}  {seconds:>7.1f} s  {notes}" for name, seconds, notes in self.rows]
+        total = sum(seconds for _, seconds, _ in self.rows)
+        return "\n".join([*lines, f"{'all':<{width}}  {total:>7.1f} s"])
+
+
+_STEPS = pytest.StashKey[Steps]()
+_CLUSTER = pytest.StashKey[Cluster]()
+
+
+@pytest.fixture(scope="session")
+def steps(request: pytest.FixtureRequest) -> Steps:
+    return request.config.stash.setdefault(_STEPS, Steps())
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest, steps: Steps) -> Iterator[Cluster]:
+    """A cluster with the operator, the demo's Pulsar and Valkey, and a pod to be a client in."""
+    where = provider()
+    made = Cluster(where, NAMESPACE)
+    request.config.stash[_CLUSTER] = made
+    with steps.step("cluster up"):
+        where.up()
+    try:
+        with steps.step("images in") as notes:
+            notes.append(where.images().replace("\n", ", ").replace("\t", " "))
+        with steps.step("Helm install"):
+            serving = "images.serving.repository=recpipe/model-server,images.serving.tag=0.1.0"
+            install = ("upgrade", "--install", "recpipe", ROOT / "charts" / "recpipe", "--create-namespace")
+            made.helm(*install, "--set", f"demo.enabled=true,{serving}", "--wait", "--timeout", "5m")
+        yield made
+    finally:
+        if not os.environ.get("E2E_KEEP"):
+            where.down()
+
+
+class Shop:
+    """The client's pod; see client.py."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def start(self) -> None:
+        script = Path(__file__).with_name("client.py")
+        made = self._cluster.kubectl(
+            "create", "configmap", CLIENT, f"--from-file={script}", "--dry-run=client", "-o", "yaml"
+        )
+        self._cluster.kubectl("apply", "-f", "-", stdin=made)
+        self._cluster.kubectl("apply", "-f", "-", stdin=json.dumps(_client_pod()))
+        self._cluster.kubectl("apply", "-f", "-", stdin=json.dumps(_client_policy()))
+        self._cluster.kubectl("wait", "--for=condition=Ready", f"pod/{CLIENT}", "--timeout=60s")
+
+    @property
+    def key(self) -> str:
+        found: str = self._cluster.get("secret", "shop-keys")["data"]["private"]
+        return b64decode(found).decode()
+
+    def command(self, verb: str, **options: object) -> list[str]:
+        asked = {"url": "http://shop-gateway:8080", "key": self.key} | options
+        given = [text for name, value in asked.items() for text in (f"--{name}", str(value))]
+        return ["exec", CLIENT, "--", "python", "/e2e/client.py", verb, *given]
+
+    def does(self, verb: str, **options: object) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._cluster.kubectl(*self.command(verb, **options), seconds=300))
+        return found
+
+    @contextmanager
+    def load(self, **options: object) -> Iterator[dict[str, Any]]:
+        """Under a steady load; its report is in the dictionary afterwards."""
+        report: dict[str, Any] = {}
+        process = self._cluster.start(*self.command("load", **options))
+        try:
+            time.sleep(2)  # some load before what happens under it
+            yield report
+            time.sleep(2)
+        finally:
+            self._cluster.kubectl("exec", CLIENT, "--", "touch", "/tmp/stop")
+            try:
+                out, err = process.communicate(timeout=150)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        assert process.returncode == 0, err
+        report.update(json.loads(out))
+
+
+@pytest.fixture(scope="session")
+def shop(cluster: Cluster) -> Shop:
+    return Shop(cluster)
+
+
+def _client_pod() -> dict[str, Any]:
+    """The gateway's image has what the script imports."""
+    container = {
+        "name": "client",
+        "image": "recpipe/gateway:0.1.0",
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["sleep", "86400"],
+        "volumeMounts": [{"name": "script", "mountPath": "/e2e"}],
+    }
+    spec = {
+        "containers": [container],
+        "volumes": [{"name": "script", "configMap": {"name": CLIENT}}],
+        "terminationGracePeriodSeconds": 1,
+        "enableServiceLinks": False,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": CLIENT, "labels": {"app": CLIENT}},
+        "spec": spec,
+    }
+
+
+def _client_policy() -> dict[str, Any]:
+    """Policies add up: this one lets the client ask the model and the store, which the pipeline's do not."""
+    peer = {"from": [{"podSelector": {"matchLabels": {"app": CLIENT}}}]}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": CLIENT},
+        "spec": {
+            "podSelector": {"matchLabels": {"recpipe.dev/pipeline": "shop"}},
+            "policyTypes": ["Ingress"],
+            "ingress": [peer],
+        },
+    }
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[None]:  # a wrapper answers what it was given
+    report = yield
+    if report.failed and (cluster := item.config.stash.get(_CLUSTER, None)):
+        folder = ARTIFACTS / item.name
+        cluster.collect(folder)
+        report.sections.append(("collected", str(folder)))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if steps := config.stash.get(_STEPS, None):
+        terminalreporter.section("steps")
+        terminalreporter.write_line(steps.table())
+        ARTIFACTS.mkdir(parents=True, exist_ok=True)
+        (ARTIFACTS / "steps.txt").write_text(steps.table() + "\n")
