@@ -58,7 +58,7 @@ class Shop:
         self._http = httpx.AsyncClient(
             base_url=url,
             headers={"Authorization": f"Bearer {key}"},
-            timeout=10,
+            timeout=httpx.Timeout(30, pool=None),
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=0),
         )
         self.sent = {"accepted": 0, "refused": 0, "given up": 0, "sent again": 0}

@@ -16,6 +16,7 @@ from .conftest import Shop, Steps
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 READY_SECONDS, MODEL_SECONDS, ROLL_SECONDS = 300, 240, 240
 EVENTS = 10_000
+CPU = {"model": "250m", "serving": "150m", "gateway": "150m"}
 LABEL = "recpipe.dev/pipeline=shop"
 
 
@@ -42,8 +43,10 @@ def replicas(cluster: Cluster, part: str, count: int) -> bool:
 
 
 def test_a_pipeline_gets_ready(cluster: Cluster, shop: Shop, steps: Steps) -> None:
+    # The defaults ask for a core before anything is scaled; all of it has to fit on a machine with two.
     with steps.step("apply examples/shop.yaml, Ready"):
         cluster.kubectl("apply", "-f", ROOT / "examples" / "shop.yaml")
+        patch(cluster, {part: {"resources": {"cpu": cpu}} for part, cpu in CPU.items()})
         cluster.kubectl(
             "wait",
             "recpipe/shop",
@@ -164,11 +167,11 @@ def test_a_rolling_update_fails_no_request(cluster: Cluster, shop: Shop, steps: 
 
     def rolled() -> bool:
         found = cluster.get("deployment", f"shop-{part}")["spec"]["template"]["spec"]["containers"][0]
-        return found["resources"]["requests"]["cpu"] == "240m" and replicas(cluster, part, 2)
+        return found["resources"]["requests"]["cpu"] == "140m" and replicas(cluster, part, 2)
 
     with steps.step(f"rolling update of {part} at 100 events/s") as notes:
         with shop.load(rate=100, asks=20) as report:
-            patch(cluster, {part: {"resources": {"cpu": "240m"}}})
+            patch(cluster, {part: {"resources": {"cpu": "140m"}}})
             wait_until(rolled, ROLL_SECONDS, f"the new {part}")
         asked, sent = report["recommendations"], report["events"]
         notes.append(f"{asked['answered']} answered, {asked['failed']} failed, {asked['degraded']} degraded")
