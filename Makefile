@@ -7,7 +7,7 @@ CACHE ?= $(HOME)/.cache/recpipe
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run run-pulsar test cluster lint format bench crds requirements clean e2e images
+.PHONY: help setup run run-pulsar test cluster lint format bench crds requirements clean e2e images conformance conformance-models
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,14 @@ images: ## Build every image with Docker; tools/images does without
 	@for role in operator gateway learner model-server; do \
 		docker build -q -f images/Dockerfile --build-arg ROLE=$$role -t recpipe/$$role:$(VERSION) . || exit 1; done
 	@docker build -q -f images/Dockerfile --build-arg ROLE=pulsar --target pulsar -t recpipe/pulsar:$(VERSION) .
+
+conformance: setup ## Ask a server of TensorFlow Serving's API what ours is asked (TFS=host:port, TFS_REST=host:port)
+	@TFS=$(TFS) TFS_REST=$(TFS_REST) $(BIN)/pytest tests/integration/serving/test_predict.py \
+		tests/integration/serving/test_rest.py tests/integration/serving/test_published_client.py \
+		$(if $(TFS),-m "not e2e and not embedded")
+
+conformance-models: setup ## Lay the models of `make conformance` out in DIR, for a server to serve as /models
+	@$(BIN)/python tests/integration/serving/conformance.py $(DIR)
 
 cluster: setup ## Compile Kubernetes into the cache (10 minutes, once)
 	@tools/cluster build

@@ -3,16 +3,18 @@
 import http.client
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from recpipe_model.client import ModelNotFound, PredictClient, Unavailable, VersionState
+
+from .conformance import copy_version, lay_out
 
 HERE = Path(__file__).parent
 START_SECONDS = 120.0  # importing TensorFlow, on a busy machine
@@ -28,30 +30,18 @@ def _wait_until(condition, what, seconds=SECONDS):
     return result
 
 
-class Server:
-    """`python -m recpipe_model.server` on free ports."""
+class Endpoint:
+    """A server of TensorFlow Serving's API, ours or another."""
 
-    def __init__(self, directory, *flags):
-        directory.mkdir(parents=True, exist_ok=True)
-        self.log = directory / "server.log"
-        ready = directory / "ready.json"
-        command = [sys.executable, "-m", "recpipe_model.server", "--port=0", "--rest-api-port=0"]
-        command += [f"--ready-file={ready}", "--file-system-poll-wait-seconds=0.02", *flags]
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        _wait_until(
-            lambda: ready.exists() or self.process.poll() is not None, "the server to listen", START_SECONDS
-        )
-        assert self.process.poll() is None, self.log.read_text()
-        ports = json.loads(ready.read_text())
-        assert ports["pid"] == self.process.pid
-        self.target = f"127.0.0.1:{ports['grpc_port']}"
-        self.rest_port = ports["rest_port"]
-        self.client = PredictClient(self.target)
+    def __init__(self, target, rest):
+        self.target = target
+        self.rest_host, _, port = rest.rpartition(":")
+        self.rest_port = int(port)
+        self.client = PredictClient(target)
 
     def rest(self, method, path, body=None):
         """The status code and the body, read as JSON where it is."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.rest_port, timeout=SECONDS)
+        connection = http.client.HTTPConnection(self.rest_host, self.rest_port, timeout=SECONDS)
         connection.request(
             method, path, body if body is None or isinstance(body, bytes) else json.dumps(body)
         )
@@ -74,6 +64,29 @@ class Server:
 
     def stop(self):
         self.client.close()
+
+
+class Server(Endpoint):
+    """`python -m recpipe_model.server` on free ports."""
+
+    def __init__(self, directory, *flags):
+        directory.mkdir(parents=True, exist_ok=True)
+        self.log = directory / "server.log"
+        ready = directory / "ready.json"
+        command = [sys.executable, "-m", "recpipe_model.server", "--port=0", "--rest-api-port=0"]
+        command += [f"--ready-file={ready}", "--file-system-poll-wait-seconds=0.02", *flags]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        _wait_until(
+            lambda: ready.exists() or self.process.poll() is not None, "the server to listen", START_SECONDS
+        )
+        assert self.process.poll() is None, self.log.read_text()
+        ports = json.loads(ready.read_text())
+        assert ports["pid"] == self.process.pid
+        super().__init__(f"127.0.0.1:{ports['grpc_port']}", f"127.0.0.1:{ports['rest_port']}")
+
+    def stop(self):
+        super().stop()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(SECONDS) == 0, self.log.read_text()
@@ -109,51 +122,18 @@ def saved_models(tmp_path_factory):
 @pytest.fixture(scope="session")
 def publish(saved_models):
     """Copies a SavedModel to be a version of a model: written aside, then renamed into place, as the learner does."""
-
-    def copy(name, base_path, version, *, warm_up=None, corrupt=False):
-        draft = base_path / f".{version}.writing"
-        shutil.copytree(saved_models / name, draft)
-        if warm_up is not None:
-            (draft / "assets.extra").mkdir()
-            shutil.copy(saved_models / warm_up, draft / "assets.extra" / "tf_serving_warmup_requests")
-        if corrupt:
-            os.truncate(draft / "variables" / "variables.data-00000-of-00001", 0)
-        draft.rename(base_path / str(version))
-
-    return copy
-
-
-MODELS = """
-model_config_list {{
-  config {{
-    name: "adder" base_path: "{root}/adder" model_platform: "tensorflow" model_version_policy {{ all {{}} }}
-    version_labels {{ key: "stable" value: 1 }} version_labels {{ key: "canary" value: 2 }}
-  }}
-  config {{ name: "echo" base_path: "{root}/echo" model_platform: "tensorflow" }}
-  config {{ name: "warmed" base_path: "{root}/warmed" model_platform: "tensorflow" }}
-  config {{ name: "unwarmed" base_path: "{root}/unwarmed" model_platform: "tensorflow" }}
-  config {{ name: "retrieval" base_path: "{root}/retrieval" model_platform: "tensorflow" }}
-  config {{ name: "misled" base_path: "{root}/misled" model_platform: "tensorflow" }}
-}}
-"""
+    return partial(copy_version, saved_models)
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory, publish):
-    """A server of several models, for the tests that change nothing."""
-    root = tmp_path_factory.mktemp("server")
-    for name in ("adder", "echo", "warmed", "unwarmed", "retrieval", "misled"):
-        (root / name).mkdir()
-    publish("adder", root / "adder", 1)
-    publish("adder", root / "adder", 2)
-    publish("echo", root / "echo", 7)
-    publish("counter", root / "warmed", 1, warm_up="warm_up_requests")
-    publish("counter", root / "unwarmed", 1)
-    publish("retrieval", root / "retrieval", 1)
-    publish("counter", root / "misled", 1, warm_up="wrong_warm_up_requests")
-    config = root / "models.config"
-    config.write_text(MODELS.format(root=root))
-    server = Server(root, f"--model-config-file={config}")
+    """A server of several models, for the tests that change nothing; with TFS, the one at that address."""
+    if target := os.environ.get("TFS"):
+        server = Endpoint(target, os.environ.get("TFS_REST") or f"{target.rpartition(':')[0]}:8501")
+    else:
+        root = tmp_path_factory.mktemp("server")
+        lay_out(publish, root, root)
+        server = Server(root, f"--model-config-file={root / 'models.config'}")
     for name, version in (
         ("adder", 1),
         ("adder", 2),

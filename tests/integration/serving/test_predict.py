@@ -219,6 +219,7 @@ def test_recorded_requests_warm_a_version(server):
     assert predict(server, "warmed", inputs={"x": [b"a"]})["calls"] == 4  # three were recorded
 
 
+@pytest.mark.embedded
 def test_a_version_without_them_is_warmed_with_an_empty_one(server):
     assert predict(server, "unwarmed", inputs={"x": [b"a"]})["calls"] == 2
 

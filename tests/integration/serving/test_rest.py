@@ -113,6 +113,7 @@ def test_an_error_is_json_with_tensorflow_servings_message(server, method, path,
     assert server.rest(method, path, body) == (status, {"error": error})
 
 
+@pytest.mark.embedded  # the names are ours
 def test_the_metrics_page_counts_by_model_version_and_code(server):
     server.rest("POST", "/v1/models/adder/versions/1:predict", {"instances": [1]})
     server.rest("POST", "/v1/models/adder:predict", {"instances": [[1, 2]], "signature_name": "top"})
