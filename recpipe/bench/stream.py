@@ -27,6 +27,11 @@ class Catalogue:
         first = item - item % CLUSTER
         return min(first + int(CLUSTER * choose.random() ** 2), self.items - 1)
 
+    def follow(self, before: int | None, choose: random.Random) -> int:
+        """A user's next item: mostly of the cluster of the one before, else of anywhere."""
+        stays = before is not None and choose.random() < STAY
+        return self.near(before, choose) if stays and before is not None else self.draw(choose)
+
     def metadata(self) -> Iterator[bytes]:
         """Each item as the catalogue's JSON."""
         for item in range(self.items):
@@ -46,10 +51,7 @@ def events(count: int, catalogue: Catalogue, users: int = 5_000, seed: int = 0) 
     latest: dict[int, int] = {}
     for number in range(count):
         user = choose.randrange(users)
-        before = latest.get(user)
-        stays = before is not None and choose.random() < STAY
-        item = catalogue.near(before, choose) if stays and before is not None else catalogue.draw(choose)
-        latest[user] = item
+        item = latest[user] = catalogue.follow(latest.get(user), choose)
         moment += timedelta(milliseconds=10)
         yield msgspec.json.encode(
             {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from recpipe.cli._common import AdminUrl, BusKind, CredentialsFolder, ServiceUrl, explained, out
+from recpipe.cli._common import AdminUrl, BusKind, CredentialsFolder, ServiceUrl, err, explained, out
 
 if TYPE_CHECKING:
     from recpipe.bench.running import Cluster
@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
     benches = typer.Typer(
         help="Measure this machine; each figure beside a baseline in the same run.", no_args_is_help=True
     )
-    for command in (serving, recommend, freshness, ingest, hotkey, state, export):
+    for command in (serving, recommend, freshness, ingest, hotkey, learning, state, export):
         benches.command()(command)
     app.add_typer(benches, name="bench")
 
@@ -146,6 +146,31 @@ def _cluster(service_url: str | None, admin_url: str | None, credentials: Path |
             "which Pulsar? Give --pulsar-url and --pulsar-admin-url, or run `eval $(tools/pulsar up)` before"
         )
     return Cluster(Pulsar(service_url=service_url, admin_url=admin_url), credentials)
+
+
+def learning(
+    sizes: Annotated[
+        str, typer.Option(help="Items in the catalogue, by comma.")
+    ] = "1000,10000,100000,1000000",
+    as_json: AsJson = False,
+) -> None:
+    """Microseconds an event and memory by size of the catalogue; baseline: ISGD. Takes 4 GiB at a million.
+
+    Example: `recpipe bench learning --json`
+
+    Example: `recpipe bench learning --sizes 1000,10000`
+    """
+    from recpipe.bench.learning import measure_learning
+
+    try:
+        counts = [int(size) for size in sizes.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 100:
+        raise typer.BadParameter(f"{sizes!r}: give numbers of items, 100 at least, by comma")
+    show = err.status("learning")
+    with show:
+        _print("learning", lambda: asdict(measure_learning(counts, show.update)), as_json)
 
 
 def state(

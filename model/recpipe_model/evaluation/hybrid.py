@@ -68,15 +68,10 @@ class Hybrid:
         return self.model.test(self.query(visit), self._names[item], self._excluded(visit)).rank or 0
 
     def rank_among(self, visit: Visit, item: int, others: Ints) -> int:
-        """An item that the model does not propose comes last."""
         if self._known[item] < 0:
             return 0
         asked = np.append(self._known[others], self._known[item])
-        exclude = np.setdiff1d(np.arange(len(self.model.vocabulary), dtype=np.int32), asked)
-        proposed = self.model.recommend(self.query(visit), len(asked), exclude).items
-        if self._names[item] in proposed:
-            return 1 + proposed.index(self._names[item])
-        return len(asked)
+        return self.model.test(self.query(visit), self._names[item], among=asked[asked >= 0]).rank or 0
 
     def top(self, visit: Visit, k: int) -> Ints:
         best = self.model.recommend(self.query(visit), k, self._excluded(visit)).items

@@ -6,6 +6,7 @@ from recpipe_model.evaluation.baselines import Popularity
 from recpipe_model.evaluation.events import InputError, Stream
 from recpipe_model.evaluation.histories import Histories
 from recpipe_model.evaluation.metrics import hit_rate, hits_of_ranks
+from recpipe_model.evaluation.newcomers import AmongNewcomers
 from recpipe_model.evaluation.replay import Step, Trial, earlier, repeats, replay, spread
 from recpipe_model.evaluation.report import Figures, Report, accuracy, beyond_accuracy, of_ranks
 from recpipe_model.evaluation.roster import Roster
@@ -66,6 +67,8 @@ def prequential(
             "metadata_only": _part(forewarned, tested & (seen_before == 0), stream, k, roster.seed),
             "after_one_event": _part(forewarned, tested & (seen_before == 1), stream, k, roster.seed),
         }
+        newcomers = parts["new_item"]["metadata_only"].methods
+        newcomers["chance"] = _chance(stream, roster, tested & (seen_before == 0), k)
     counts = {
         "events": len(stream),
         "tested": int(tested.sum()),
@@ -123,13 +126,24 @@ def next_item(
 def _forewarned(stream: Stream, roster: Roster, tests: Mask, step: Step) -> list[Trial]:
     """Hybrid and popularity over the stream once more, the catalogue known from the start.
 
+    An item that nobody has touched is ranked among those that nobody has touched.
     Not the first pass's model: its items are to be those seen so far, and these are not.
     """
     hybrid = roster.hybrid(known_at=float(stream.times[0]))
-    trials = [Trial(hybrid), Trial(Popularity(len(roster.ids.items)))]
+    items = len(roster.ids.items)
+    described = np.array(list(roster.catalogue), np.int32)
+    trials = [Trial(AmongNewcomers(method, described, items)) for method in (hybrid, Popularity(items))]
     histories = Histories(stream.users, len(roster.ids.users))
     replay(stream, stream.users, trials, histories=histories, step=step, tests=tests, excludes=True)
     return trials
+
+
+def _chance(stream: Stream, roster: Roster, tests: Mask, k: int) -> Figures:
+    """What a random order of the items that nobody has touched would hit."""
+    described = np.isin(stream.items, list(roster.catalogue))
+    first = (earlier(stream.items) == 0) & described
+    pools = len(roster.catalogue) - np.cumsum(first) + first
+    return {f"hr@{k}": float(np.minimum(k / pools[tests], 1).mean())} if tests.any() else {}
 
 
 def _warm_up(stream: Stream, roster: Roster) -> None:

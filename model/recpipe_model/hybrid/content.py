@@ -35,6 +35,7 @@ class Content:
         self.moments: Doubles = np.zeros((3, numbers))  # count, sum, sum of squares
         self._rarity = self.rarity()
         self._deviations = self.deviations()
+        self._stale = False  # the two above
         self._profile: Floats = np.zeros(buckets, np.float32)
 
     def grow(self, items: int) -> None:
@@ -53,7 +54,7 @@ class Content:
         tokens = list(buckets)[: self.tokens.shape[1]]
         self.tokens[item, : len(tokens)] = tokens
         self.frequency[[*tokens, -1]] += 1
-        self._rarity = self.rarity()
+        self._stale = True
         for name, value in attributes.items():
             if isinstance(value, str):
                 continue
@@ -63,7 +64,6 @@ class Content:
                 column = self._numeric.index(name)
                 self.numbers[item, column] = value
                 self.moments[:, column] += 1, value, value * value
-        self._deviations = self.deviations()
 
     def clear(self, item: int) -> None:
         """Forgets the item's metadata."""
@@ -75,7 +75,7 @@ class Content:
         self.moments[:, known] -= [np.ones_like(old), old, old * old]
         self.tokens[item] = -1
         self.numbers[item] = np.nan
-        self._deviations = self.deviations()
+        self._stale = True
 
     def rarity(self) -> Floats:
         """[buckets] inverse document frequency of each token."""
@@ -90,6 +90,8 @@ class Content:
         return deviations
 
     def evidence(self, query: Query, candidates: Ints, out: Floats) -> None:
+        if self._stale:
+            self._rarity, self._deviations, self._stale = self.rarity(), self.deviations(), False
         _evidence(
             self.tokens,
             self._rarity,
@@ -110,7 +112,7 @@ class Content:
     def restore(self, state: State) -> None:
         for name in _NAMES:
             setattr(self, name, state[name])
-        self._rarity, self._deviations = self.rarity(), self.deviations()
+        self._stale = True
         self._numeric = unpacked({name: state[f"numeric.{name}"] for name in ("bytes", "ends")})
 
 

@@ -39,6 +39,11 @@ class HybridModel:
         """Names of what is blended, as in `Recommendation.shares`."""
         return self._scoring.names
 
+    @property
+    def bytes_per_item(self) -> int:
+        """What an item takes at most, its id aside; memory grows in doublings of that."""
+        return self._scoring.bytes_per_item
+
     # --- the catalogue
 
     def reserve(self, item_ids: Sequence[str]) -> None:
@@ -142,10 +147,19 @@ class HybridModel:
 
     # --- learning
 
-    def test(self, query: Query, item_id: str, exclude: Ints | None = None) -> Tested:
-        """Where the item of an event would have been ranked, before learning from the event."""
+    def test(
+        self, query: Query, item_id: str, exclude: Ints | None = None, among: Ints | None = None
+    ) -> Tested:
+        """Where the item of an event would have been ranked, before learning from the event.
+
+        Args:
+            exclude: items not to be ranked.
+            among: the only items to be ranked; None for those that the model proposes.
+        """
         exclude = NONE if exclude is None else exclude
-        return self._rank(self._scoring.score(query, exclude=exclude), self.vocabulary.find(item_id), exclude)
+        return self._rank(
+            self._scoring.score(query, exclude=exclude, among=among), self.vocabulary.find(item_id), exclude
+        )
 
     def learn(
         self,
@@ -167,7 +181,7 @@ class HybridModel:
             time: seconds since the epoch.
             weight: of the event, an explicit rating or its type's.
             context: `key=value` pairs.
-            negatives: items shown and passed over.
+            negatives: items shown and passed over: a lesson of its own, the choice among what was shown.
             test: whether to say where the item would have been ranked, exactly as `test` does.
             exclude: items that are not to be recommended to the user: neither the test nor the lesson
                 is about them. What is excluded when asking is to be excluded here.
@@ -184,9 +198,12 @@ class HybridModel:
         exclude = NONE if exclude is None else exclude
         item = self._index(item_id, time)
         self._scoring.blend.meet(context)
-        scored = self._scoring.score(query, exclude=exclude, more=self.indices(negatives))
+        scored = self._scoring.score(query, exclude=exclude)
         tested = self._rank(scored, known, exclude) if test else None
         self._scoring.prefer(scored, query, known)
+        if negatives and known >= 0:
+            shown = np.append(self.indices(negatives), np.int32(known))
+            self._scoring.prefer(self._scoring.score(query, exclude=exclude, among=shown), query, known)
         self._scoring.follow(item, query, time, weight)
         self._histories.add(user_id, item, time, weight)
         self._touched |= dict.fromkeys(query.items.tolist())
@@ -194,13 +211,9 @@ class HybridModel:
         return tested
 
     def _rank(self, scored: Scored, item: int, exclude: Ints) -> Tested:
-        trends = self._scoring.trends
-        top = trends.top[: trends.used[0]]
-        before = top[(trends.count[top] >= trends.count[item]) & (self._scoring.alive[top] > 0)]
-        popular = item in before and item not in exclude
-        return Tested(
-            scored.rank(item), int((~np.isin(before, exclude)).sum()) if item >= 0 and popular else None
-        )
+        if item < 0:
+            return Tested(None, None)
+        return Tested(scored.rank(item), self._scoring.popularity_rank(item, exclude))
 
     # --- publishing
 

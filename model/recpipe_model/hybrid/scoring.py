@@ -43,8 +43,7 @@ class Scored(NamedTuple):
 
     def rank(self, item: int) -> int | None:
         """The item's rank, 1 the best, others of equal score before it; None when it is no candidate."""
-        at = np.flatnonzero(self.candidates == item)
-        return int(np.count_nonzero(self.scores >= self.scores[at[0]])) if len(at) else None
+        return _rank_of(self.candidates, self.scores, item) or None
 
 
 class Scoring:
@@ -75,6 +74,14 @@ class Scoring:
         """What a checkpoint holds of it, by name."""
         return {**self.components, "blend": self.blend, "embedding": self.embedding}
 
+    @property
+    def bytes_per_item(self) -> int:
+        """Sum over all arrays that have a row an item."""
+        room = len(self.alive)
+        arrays = [array for part in self.parts.values() for array in part.state().values()]
+        rows = [array for array in (*arrays, self.alive, self._slot) if len(array) == room]
+        return sum(array.nbytes for array in rows) // room
+
     def grow(self, items: int) -> None:
         """Makes room for items 0 .. items - 1, the new ones not met yet."""
         for component in self.components.values():
@@ -95,28 +102,28 @@ class Scoring:
         self._end = int(met[-1]) + 1 if len(met) else 0
 
     def score(
-        self, query: Query, *, exclude: Ints = NONE, more: Ints = NONE, published: bool = False
+        self,
+        query: Query,
+        *,
+        exclude: Ints = NONE,
+        among: Ints | None = None,
+        published: bool = False,
     ) -> Scored:
         """Scores what the query may be answered with.
 
         Args:
             exclude: items never to be candidates.
-            more: items to be candidates besides those that the components propose.
+            among: the only candidates; None for those that the components propose.
             published: whether to read neighbour rows as they are once published.
         """
         found = self.covisits.reread(query) if published else self.covisits.read(query)
         query = Query(query.items, query.ages, query.weights, query.context, found)
-        candidates = _candidates(
-            self.covisits.propose(found, exclude),
-            query.items,
-            self.trends.top[: self.trends.used[0]],
-            max(0, self._end - self._fresh),
-            self._end,
-            more,
-            exclude,
-            self.alive,
-            self._slot,
-        )
+        if among is None:
+            proposed, recent = self.covisits.propose(found, exclude), query.items
+            popular, first = self.trends.top[: self.trends.used[0]], max(self._end - self._fresh, 0)
+        else:
+            proposed, recent, popular, first = among, NONE, NONE, self._end
+        candidates = _candidates(proposed, recent, popular, first, self._end, exclude, self.alive, self._slot)
         features = np.zeros((self.blend.weights.shape[1], len(candidates)), np.float32)
         row = 0
         for component in self.components.values():
@@ -127,17 +134,19 @@ class Scoring:
         weights = self.blend.weights[buckets].sum(axis=0)
         user = self.embedding.encode(query)
         embedded = self.embedding.scores(user, candidates)
-        scores = weights @ features + embedded[0] + embedded[1]
+        scores = _sum(weights, features, embedded)
         return Scored(candidates, features, buckets, weights, user, embedded, scores)
+
+    def popularity_rank(self, item: int, exclude: Ints = NONE) -> int | None:
+        """The item's rank by popularity alone; None where it is not among the most popular, or excluded."""
+        top = self.trends.top[: self.trends.used[0]]
+        return _rank(top, self.trends.count, item, exclude, self.alive, self._slot) or None
 
     def prefer(self, scored: Scored, query: Query, item: int) -> None:
         """Learns that the item was chosen among the candidates; nothing where it is not one of them."""
-        at = np.flatnonzero(scored.candidates == item)
-        if not len(at):
+        residual = _residual(scored.candidates, scored.scores, item)
+        if not len(residual):
             return
-        residual = np.exp(scored.scores - scored.scores.max())
-        residual /= -residual.sum()
-        residual[at] += 1
         self.blend.learn(scored.buckets, scored.features, residual)
         self.embedding.learn(query, scored.user, scored.candidates, residual)
 
@@ -148,23 +157,76 @@ class Scoring:
 
 
 @kernel
+def _sum(weights: Floats, features: Floats, embedded: Floats) -> Floats:
+    scores: Floats = embedded[0] + embedded[1]
+    for c in range(len(weights)):
+        for s in range(len(scores)):
+            scores[s] += weights[c] * features[c, s]
+    return scores
+
+
+@kernel
+def _residual(candidates: Ints, scores: Floats, item: int) -> Floats:
+    """[n] truth less probability by softmax; nothing where the item is no candidate."""
+    at = -1
+    greatest = np.float32(-np.inf)
+    for s in range(len(candidates)):
+        greatest = max(greatest, scores[s])
+        if candidates[s] == item:
+            at = s
+    if at < 0:
+        return np.empty(0, np.float32)
+    residual = np.empty_like(scores)
+    total = np.float32(0)
+    for s in range(len(scores)):
+        residual[s] = np.exp(scores[s] - greatest)
+        total += residual[s]
+    residual /= -total
+    residual[at] += np.float32(1)
+    return residual
+
+
+@kernel
+def _rank_of(candidates: Ints, scores: Floats, item: int) -> int:
+    """The item's rank, 0 where it is no candidate."""
+    for s in range(len(candidates)):
+        if candidates[s] == item:
+            return int(np.count_nonzero(scores >= scores[s]))
+    return 0
+
+
+@kernel
+def _rank(items: Ints, values: Floats, item: int, exclude: Ints, alive: Ints, slot: Ints) -> int:
+    """The item's rank among those allowed, others of equal value before it; 0 where it is none of them."""
+    for j in exclude:
+        slot[j] = 1
+    rank, found = 0, False
+    for j in items:
+        if slot[j] == 0 and alive[j] == 1 and values[j] >= values[item]:
+            rank += 1
+            found |= j == item
+    for j in exclude:
+        slot[j] = 0
+    return rank if found else 0
+
+
+@kernel
 def _candidates(
     proposed: Ints,
     recent: Ints,
     popular: Ints,
     first: int,
     end: int,
-    more: Ints,
     exclude: Ints,
     alive: Ints,
     slot: Ints,
 ) -> Ints:
     """The items of all lists and of first .. end - 1, each once, without excluded, dead and unknown ones."""
-    items = np.empty(len(proposed) + len(recent) + len(popular) + end - first + len(more), np.int32)
+    items = np.empty(len(proposed) + len(recent) + len(popular) + end - first, np.int32)
     count = 0
     for j in exclude:
         slot[j] = 1
-    for some in (proposed, recent, popular, more):
+    for some in (proposed, recent, popular):
         for j in some:
             if j >= 0 and slot[j] == 0 and alive[j] == 1:
                 slot[j] = 1

@@ -98,7 +98,7 @@ def test_a_new_item_is_named_by_its_metadata_where_the_catalogue_is_known_before
     catalogue = {item: Item(name, categories=["x"]) for name, item in stream.ids.items.items()}
     report = prequential_report(stream, k=3, catalogue=catalogue, slices=("new-item",))
     new, second = (report.slices["new_item"][part].as_dict() for part in ("metadata_only", "after_one_event"))
-    assert (new["tests"], new["hr@3"], new["popularity"]["hr@3"]) == (1, 1, 0)
+    assert (new["tests"], new["hr@3"], new["popularity"]["hr@3"], new["chance"]["hr@3"]) == (1, 1, 0, 1)
     assert (second["tests"], second["popularity"]["hr@3"]) == (1, 1)
     assert report.curves["hybrid"].tolist()[0] == 0
 

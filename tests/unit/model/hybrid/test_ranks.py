@@ -44,5 +44,5 @@ def test_a_test_while_learning_is_the_test_before_it() -> None:
         user, now = f"u{number % 2}", 20.0 + number
         exclude = one.seen(user)
         before = one.test(one.query_of(user, now), item, exclude)
-        one.learn(user, item, now)
+        one.learn(user, item, now, exclude=exclude)
         assert other.learn(user, item, now, test=True, exclude=exclude) == before

@@ -1,0 +1,40 @@
+"""Equal seeds and events give equal models, and a checkpoint goes on as if nothing had happened."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recpipe_model.hybrid import HybridModel, Settings
+
+Teach = Callable[..., HybridModel]
+
+
+def assert_same(one: HybridModel, other: HybridModel) -> None:
+    """Bit for bit, but for room that is not in use."""
+    mine, theirs = one.state(), other.state()
+    assert mine.keys() == theirs.keys()
+    for name in mine:
+        assert mine[name].tobytes() == theirs[name].tobytes(), name
+
+
+def test_equal_seeds_and_events_give_equal_models(small: Settings, teach: Teach) -> None:
+    assert_same(teach(HybridModel(small, seed=3), 300), teach(HybridModel(small, seed=3), 300))
+
+
+def test_another_seed_gives_another_model(small: Settings, teach: Teach) -> None:
+    one, other = (teach(HybridModel(small, seed=seed), 300) for seed in (3, 4))
+    assert not np.array_equal(one.state()["embedding.target"], other.state()["embedding.target"])
+
+
+@pytest.mark.parametrize("events", [0, 1, 150])
+def test_a_checkpoint_goes_on_bit_for_bit(small: Settings, teach: Teach, tmp_path: Path, events: int) -> None:
+    model = teach(HybridModel(small, seed=1), events)
+    model.delete_item("i3")
+    model.save(tmp_path / "model.npz")
+    resumed = HybridModel.load(tmp_path / "model.npz")
+    assert_same(model, resumed)
+    assert_same(teach(model, 200, start=1_000), teach(resumed, 200, start=1_000))
+    assert model.live(0) == resumed.live(0)
+    assert model.touched() == resumed.touched()
