@@ -15,7 +15,6 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 from recpipe.bench.figures import Latency
-from recpipe.bench.freshness import measure_answers, measure_freshness
 from recpipe.cli._common import (
     FAILURE,
     AdminUrl,
@@ -158,6 +157,8 @@ async def _job(home: Home, *, items: Path | None, users: Path | None, replay: Pa
     replayed = await replay_events(home, replay)
     async with gateway_client(home) as client:
         await client.model_served()  # its first version may still be written
+    from recpipe.bench.freshness import measure_answers, measure_freshness
+
     effect = await measure_freshness(home, events=200)
     answers = await measure_answers(home, requests=500)
     out.print(counts_table(replayed))
