@@ -37,6 +37,8 @@ class Steps:
             raise
         finally:
             self.rows.append((name, time.monotonic() - began, "; ".join(notes)))
+            ARTIFACTS.mkdir(parents=True, exist_ok=True)
+            (ARTIFACTS / "steps.txt").write_text(self.table() + "\n")  # at once: a run may be cut off
 
     def table(self) -> str:
         width = max((len(name) for name, _, _ in self.rows), default=0)
@@ -127,7 +129,9 @@ class Shop:
 
 @pytest.fixture(scope="session")
 def shop(cluster: Cluster) -> Shop:
-    return Shop(cluster)
+    client = Shop(cluster)
+    client.start()
+    return client
 
 
 def _client_pod() -> dict[str, Any]:
@@ -184,5 +188,3 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if steps := config.stash.get(_STEPS, None):
         terminalreporter.section("steps")
         terminalreporter.write_line(steps.table())
-        ARTIFACTS.mkdir(parents=True, exist_ok=True)
-        (ARTIFACTS / "steps.txt").write_text(steps.table() + "\n")
