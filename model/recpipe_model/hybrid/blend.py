@@ -56,7 +56,7 @@ class Blend:
 
     def learn(self, buckets: Ints, features: Floats, residual: Floats) -> None:
         """One step up the log-likelihood; `residual` [n] is truth less probability."""
-        _learn(self.weights, self.squares, buckets, features @ residual, np.float32(self._rate))
+        _learn(self.weights, self.squares, buckets, features, residual, np.float32(self._rate))
 
     def state(self) -> State:
         names = packed(list(self.contexts))
@@ -73,8 +73,14 @@ class Blend:
 
 
 @kernel
-def _learn(weights: Floats, squares: Floats, buckets: Ints, gradient: Floats, rate: np.float32) -> None:
-    for b in range(len(buckets)):
-        for c in range(len(gradient)):
-            squares[buckets[b], c] += gradient[c] * gradient[c]
-            weights[buckets[b], c] += rate * gradient[c] / np.sqrt(squares[buckets[b], c])
+def _learn(
+    weights: Floats, squares: Floats, buckets: Ints, features: Floats, residual: Floats, rate: np.float32
+) -> None:
+    for c in range(len(features)):
+        # Not by BLAS: the last bit of its products may depend on addresses.
+        gradient = np.float32(0)
+        for s in range(len(residual)):
+            gradient += features[c, s] * residual[s]
+        for b in buckets:
+            squares[b, c] += gradient * gradient
+            weights[b, c] += rate * gradient / np.sqrt(squares[b, c])

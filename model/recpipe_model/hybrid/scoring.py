@@ -177,9 +177,10 @@ def _residual(candidates: Ints, scores: Floats, item: int) -> Floats:
     if at < 0:
         return np.empty(0, np.float32)
     residual = np.empty_like(scores)
-    total = np.float32(0)
     for s in range(len(scores)):
         residual[s] = np.exp(scores[s] - greatest)
+    total = np.float32(0)
+    for s in range(len(scores)):  # apart: where a loop also writes, the order of a sum depends on addresses
         total += residual[s]
     residual /= -total
     residual[at] += np.float32(1)
