@@ -28,6 +28,7 @@ from recpipe_model.client import PredictClient
 ACCEPTED, STOP = Path("/tmp/accepted"), Path("/tmp/stop")
 USERS, ITEMS, AISLES = 2_000, 200, 10
 TICK_SECONDS = 0.05
+LARGEST_BATCH = 500
 EVENT_PATIENCE_SECONDS = 90.0
 
 
@@ -72,14 +73,16 @@ class Shop:
         while events:
             try:
                 answer = await self._http.post("/v1/events", json=events)
-                if answer.status_code in {200, 202, 400, 422, 429}:
+                problem = f"{answer.status_code} {answer.text[:100]}"
+                if answer.status_code in {202, 429}:
                     events = self._taken(events, answer.json())
                     if not events:
                         return
-            except httpx.TransportError:
-                pass
+            except httpx.TransportError as error:
+                problem = repr(error)
             if time.monotonic() > deadline:
                 self.sent["given up"] += len(events)
+                self.failures.append(problem)
                 return
             self.sent["sent again"] += 1
             await asyncio.sleep(random.uniform(0.1, 0.4))
@@ -137,7 +140,8 @@ async def load(given: argparse.Namespace) -> dict[str, Any]:
     sent = 0
     while not STOP.exists() and time.monotonic() - began < given.seconds and sent < given.events:
         now = time.monotonic() - began
-        batch = [some_event() for _ in range(min(int(now * given.rate - due), given.events - sent))]
+        behind = int(now * given.rate - due)  # after a stall it may be more than a request may hold
+        batch = [some_event() for _ in range(min(behind, given.events - sent, LARGEST_BATCH))]
         due, sent = due + len(batch), sent + len(batch)
         work = [shop.send(batch)] if batch else []
         while asks < now * given.asks:
