@@ -56,6 +56,7 @@ def measure_export(items: int, dimensions: int, seconds: float) -> Export:
 async def _measure(items: int, dimensions: int, seconds: float) -> Export:
     from recpipe.status import LearnerStatus
     from recpipe_model.learner import checkpoint
+    from recpipe_model.learner.learner import Memory
     from recpipe_model.learner.publisher import Publisher
 
     model, _ = trained(items, dimensions)
@@ -64,7 +65,7 @@ async def _measure(items: int, dimensions: int, seconds: float) -> Export:
     alone = await stream.beside(asyncio.sleep(seconds))
     with tempfile.TemporaryDirectory(prefix="recpipe-bench-") as folder:
         checkpoints, models = Path(folder) / "checkpoints", Path(folder) / "models"
-        progress = checkpoint.Progress({}, LearnerStatus(), [])
+        progress = checkpoint.Progress({}, LearnerStatus(), Memory([], {}))
         saving = await stream.beside(checkpoint.save_aside(checkpoints, model, progress))
         file = checkpoint.newest(checkpoints)
         assert file

@@ -9,6 +9,7 @@ import msgspec
 
 from recpipe.status import LearnerStatus
 from recpipe_model.hybrid import HybridModel
+from recpipe_model.learner.learner import Memory
 
 RETRAINED = "retrained"
 """Folder among the checkpoints where training leaves its model for the learner to take up."""
@@ -26,8 +27,7 @@ class Progress(msgspec.Struct, frozen=True):
     positions: dict[str, str]
     """By "topic:partition", the position of the newest record in the model."""
     status: LearnerStatus
-    recent: list[str]
-    """Ids of the rows most recently learned from."""
+    memory: Memory
 
 
 def save(folder: Path, model: HybridModel, progress: Progress) -> Path:

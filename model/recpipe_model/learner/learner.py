@@ -3,16 +3,27 @@
 from collections import OrderedDict
 from collections.abc import Iterable
 
+import msgspec
+
 from recpipe.records import FeatureRow, Impression, Item
 from recpipe.spec import RecommenderPipeline
 from recpipe.status import LearnerStatus
 from recpipe_model.hybrid import HybridModel, Settings
 from recpipe_model.learner.drift import Drift
-from recpipe_model.learner.exposures import Exposures
+from recpipe_model.learner.exposures import Exposures, Shown
 from recpipe_model.learner.pace import Pace
 from recpipe_model.learner.prequential import Prequential
 
 REPEATS_REMEMBERED = 20_000
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """What a learner remembers of late, besides its model."""
+
+    recent: list[str]
+    """Ids of the rows most recently learned, oldest first: what tells a repeat."""
+    shown: dict[str, Shown]
+    """What each user was shown last, the longest ago first: what tells a skip."""
 
 
 class Learner:
@@ -113,14 +124,15 @@ class Learner:
             drift_reason=self._drift.reason,
         )
 
-    def memory(self) -> list[str]:
-        """Ids of the rows most recently learned, oldest first: what tells a repeat after a restart."""
-        return list(self._recent)
+    def memory(self) -> Memory:
+        """What a restart needs besides the model and the counts."""
+        return Memory(list(self._recent), self._exposures.shown())
 
-    def resume(self, status: LearnerStatus, memory: Iterable[str]) -> None:
+    def resume(self, status: LearnerStatus, memory: Memory) -> None:
         """Goes on with the counts of an earlier life."""
         self.learned, self.repeats = status.learned, status.repeats
         self._hybrid = Prequential.of(status.hybrid)
         self._popularity = Prequential.of(status.popularity)
         self._exposures.impressions, self._exposures.clicks = status.impressions, status.clicks
-        self._recent = OrderedDict.fromkeys(memory)
+        self._exposures.restore(memory.shown)
+        self._recent = OrderedDict.fromkeys(memory.recent)

@@ -67,7 +67,7 @@ class LearnerProcess:
         self._learner = Learner(pipeline, found[0] if found else None)
         if found:
             progress = found[1]
-            self._learner.resume(progress.status, progress.recent)
+            self._learner.resume(progress.status, progress.memory)
             self._positions = dict(progress.positions)
             log.info("resumed after %d events", self._learner.learned)
         self._in_store = self._in_checkpoint = self._published = self._learner.learned
@@ -115,7 +115,7 @@ class LearnerProcess:
         log.info("a model retrained on %d events catches up", progress.status.learned)
         first_life = not self._positions
         successor = Learner(self._pipeline, model, test_rate=0.0)
-        successor.resume(progress.status, progress.recent)
+        successor.resume(progress.status, progress.memory)
         positions = await self._caught_up(
             successor, progress.positions, None if first_life else self._positions
         )

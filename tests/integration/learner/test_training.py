@@ -248,7 +248,7 @@ async def test_a_retrained_model_that_numbers_other_items_is_dropped(
     await live_on(world, learner, 20)
     stranger = HybridModel()
     stranger.learn("u", "another item", 0.0)
-    progress = checkpoint.Progress({}, learner._learner.status(0.0, 0), [])
+    progress = checkpoint.Progress({}, learner._learner.status(0.0, 0), learner._learner.memory())
     checkpoint.save(world.checkpoints / checkpoint.RETRAINED, stranger, progress)
     before = model_of(learner)
     await learner.adopt()

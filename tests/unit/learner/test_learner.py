@@ -84,7 +84,7 @@ def test_a_checkpoint_brings_back_counts_model_and_memory(
     found = checkpoint.load(tmp_path)
     assert found is not None
     resumed = Learner(pipeline, found[0])
-    resumed.resume(found[1].status, found[1].recent)
+    resumed.resume(found[1].status, found[1].memory)
     assert found[1].positions == {"shop-features:0": "7-0"}
     for each in (learner, resumed):
         each.learn([row(29), row(30), row(31)], NOW)
