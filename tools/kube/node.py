@@ -14,6 +14,7 @@ from kube.processes import ClusterError, Home, run, wait
 
 NAME = "node"
 NODE_PODS = "10.244.0.0/24"
+BRIDGE = "recpipe0"
 DNS_SERVICE = "10.96.0.10"
 PAUSE = "localhost/pause:1"
 COREDNS = "localhost/coredns:1"
@@ -96,7 +97,7 @@ def _address() -> str:
     """This machine's own address: that of a node may not be loopback."""
     found = json.loads(run(["ip", "-json", "-4", "address", "show", "scope", "global"]))
     for interface in found:
-        if interface.get("ifname") != "cni0":
+        if interface.get("ifname") != BRIDGE:
             for each in interface["addr_info"]:
                 if "local" in each:
                     return str(each["local"])
@@ -114,7 +115,7 @@ def _containerd(home: Home) -> None:
         "plugins": [
             {
                 "type": "bridge",
-                "bridge": "cni0",
+                "bridge": BRIDGE,
                 "isGateway": True,
                 "ipMasq": True,
                 "hairpinMode": True,
@@ -229,6 +230,8 @@ def down(home: Home) -> None:
     for name in ("kubelet", "proxy", "containerd"):
         home.stop(name)
     control_plane.down(home)
+    if not home.running():
+        _unplug()
     _unmount(home)
 
 
@@ -245,6 +248,15 @@ def _end_containers(home: Home) -> None:
 
 def _running(home: Home) -> bool:
     return any(line.split()[-1] == "RUNNING" for line in _ctr(home, "tasks", "list").splitlines()[1:])
+
+
+def _unplug() -> None:
+    """Ends of pods that were killed still answer for their addresses, which others are given next."""
+    if subprocess.run(["ip", "link", "show", BRIDGE], check=False, capture_output=True).returncode:
+        return
+    for each in json.loads(run(["ip", "-json", "link", "show", "master", BRIDGE])):
+        subprocess.run(["ip", "link", "delete", each["ifname"]], check=False, capture_output=True)
+    run(["ip", "link", "delete", BRIDGE])
 
 
 def _unmount(home: Home) -> None:

@@ -20,6 +20,9 @@ from recpipe_operator.desired.common import (
     spread,
 )
 
+STARTS_WITHIN = 3_600
+"""Seconds: a Pulsar or store that is away at the start is no reason to start again."""
+
 
 def gateway(context: Context) -> list[Object]:
     spec = context.pipeline.spec.gateway
@@ -42,9 +45,11 @@ def gateway(context: Context) -> list[Object]:
             *("--model-target", target, "--bind", "0.0.0.0", "--port", str(GATEWAY_PORT)),
         ],
         env=environment,
-        startupProbe=http_probe("/healthz", "http", period=2, failures=60),
+        # Ready once it has reached what it needs, and from then on while it runs: what is away for one replica
+        # is away for all, and they answer degraded, which no replica in the Service could.
+        startupProbe=http_probe("/readyz", "http", period=2, failures=STARTS_WITHIN // 2),
         livenessProbe=http_probe("/healthz", "http", period=10),
-        readinessProbe=http_probe("/readyz", "http"),
+        readinessProbe=http_probe("/healthz", "http"),
         # Out of the Service's endpoints before the last request, so that none is refused.
         lifecycle={"preStop": {"exec": {"command": ["sleep", "5"]}}},
     )
