@@ -219,8 +219,8 @@ async def _train(
     status, seconds = training.status, time.perf_counter() - begun
     version = 0
     if status.learned:
-        model_file = training.save()
-        version = await training.publish(model_file, models) if models else 0
+        version = await training.publish(models) if models else 0
+        training.save()
     return Trained(
         learned=status.learned,
         items=status.items,

@@ -1,6 +1,7 @@
 """Writes a version aside, loads it back, compares it with the learner's own answers, then renames it."""
 
-import shutil
+import errno
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +26,26 @@ class ExportError(RuntimeError):
 def export(model: HybridModel, models: Path, version: int) -> Path:
     """Publishes the model as `models/version`, whole or not at all; returns the folder.
 
+    Versions are never changed: where another process published this one meanwhile, the next free one is taken.
+
     Raises:
         ExportError: when the graph's answers are not the model's.
-        FileExistsError: when there is such a version already.
     """
-    place, beside = models / str(version), models / f".{version}.writing"
-    if place.exists():
-        raise FileExistsError(f"{place} exists already: versions are never changed")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=models) as folder:
+        beside = Path(folder, "version")
         write(Tables.of(model), beside)
         _verify(model, beside)
-        return beside.rename(place)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        return _placed(beside, models, version)
+
+
+def _placed(beside: Path, models: Path, version: int) -> Path:
+    while True:
+        try:
+            return beside.rename(models / str(version))
+        except OSError as error:
+            if error.errno not in {errno.EEXIST, errno.ENOTEMPTY}:
+                raise
+            version += 1
 
 
 def _verify(model: HybridModel, folder: Path) -> None:

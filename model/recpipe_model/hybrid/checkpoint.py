@@ -13,6 +13,10 @@ from recpipe_model.hybrid.settings import Settings
 _VERSION = 2
 
 
+class VersionError(ValueError):
+    """A file is a checkpoint of another version."""
+
+
 def save(path: Path, settings: Settings, seed: int, state: State) -> None:
     """Writes the file aside, flushes it to the disk, and renames it into place."""
     head = json.dumps({"version": _VERSION, "settings": asdict(settings), "seed": seed})
@@ -28,14 +32,15 @@ def load(path: Path) -> tuple[Settings, int, State]:
     """The settings, the seed and the state of a file.
 
     Raises:
-        ValueError: when the file is not a checkpoint of this version.
+        VersionError: when the file is a checkpoint of another version.
+        ValueError: when it is none.
     """
     with np.load(path, allow_pickle=False) as file:
         if "head" not in file:
             raise ValueError(f"{path} is not a model checkpoint: it has no head")
         head = json.loads(file["head"].tobytes())
         if head["version"] != _VERSION:
-            raise ValueError(
+            raise VersionError(
                 f"{path} has checkpoint version {head['version']}, this reads {_VERSION}: learn it anew"
             )
         return (

@@ -306,7 +306,8 @@ class HybridModel:
         """The model of a checkpoint file.
 
         Raises:
-            ValueError: when the file is not a checkpoint of this version.
+            VersionError: when the file is a checkpoint of another version.
+            ValueError: when it is none.
         """
         settings, seed, state = checkpoint.load(path)
         model = cls(settings, seed)

@@ -1,6 +1,7 @@
 """Checkpoints: the model, the counts and the stream positions, replaced together."""
 
 import asyncio
+import logging
 import multiprocessing
 import shutil
 from pathlib import Path
@@ -9,7 +10,10 @@ import msgspec
 
 from recpipe.status import LearnerStatus
 from recpipe_model.hybrid import HybridModel
+from recpipe_model.hybrid.checkpoint import VersionError
 from recpipe_model.learner.learner import Memory
+
+log = logging.getLogger(__name__)
 
 RETRAINED = "retrained"
 """Folder among the checkpoints where training leaves its model for the learner to take up."""
@@ -22,7 +26,7 @@ class CheckpointError(OSError):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far the learner had come."""
+    """How far the learner had come; fields are added with defaults only, so that later learners read it."""
 
     positions: dict[str, str]
     """By "topic:partition", the position of the newest record in the model."""
@@ -64,12 +68,16 @@ async def save_aside(folder: Path, model: HybridModel, progress: Progress) -> No
         raise CheckpointError(f"writing a checkpoint to {folder} ended with {child.exitcode}")
 
 
-def load(folder: Path) -> tuple[HybridModel, Progress] | None:
-    """The newest checkpoint; None where there is none."""
+def load(folder: Path) -> tuple[HybridModel | None, Progress] | None:
+    """The newest checkpoint, without its model where that is of another version; None where there is none."""
     if not (places := _checkpoints(folder)):
         return None
     progress = msgspec.json.decode((places[-1] / "progress.json").read_bytes(), type=Progress)
-    return HybridModel.load(places[-1] / "model.npz"), progress
+    try:
+        return HybridModel.load(places[-1] / "model.npz"), progress
+    except VersionError as error:
+        log.warning("%s", error)
+        return None, progress
 
 
 def newest(folder: Path) -> Path | None:

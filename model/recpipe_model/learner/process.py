@@ -64,6 +64,7 @@ class LearnerProcess:
         self._positions: dict[str, str] = {}
         self._unacknowledged: list[Record] = []
         found = checkpoint.load(folder)
+        self._outdated = found is not None and found[0] is None
         self._learner = Learner(pipeline, found[0] if found else None)
         if found:
             progress = found[1]
@@ -93,9 +94,20 @@ class LearnerProcess:
 
         Items keep the indices that the store has for them, for those are in what is served.
         """
-        if not self._positions:
+        if not self._positions or self._outdated:
             self._learner.model.reserve(await self._live.names())
+        if self._outdated:
+            await self._learn_anew()
         await self.adopt()
+
+    async def _learn_anew(self) -> None:
+        """A model from what the bus still holds of the events that are counted already."""
+        log.warning("the checkpoint's events are learned anew, as far as the bus still holds them")
+        pupil = Learner(self._pipeline, self._learner.model, test_rate=0.0)
+        await self._caught_up(pupil, {}, self._positions)
+        log.info("%d of %d events learned anew", pupil.learned, self._learner.learned)
+        self._outdated, self._published = False, -1
+        await self.save(whole=True)
 
     async def adopt(self) -> None:
         """Lets a retrained model, where one is waiting, catch up and take the model's place.
@@ -108,8 +120,9 @@ class LearnerProcess:
         if found is None:
             return
         (model, progress), own = found, self._learner.model
-        if not agree(own.vocabulary.names(), model.vocabulary.names()):
-            log.error("the retrained model numbers other items than this one: it is dropped, train again")
+        if model is None or not agree(own.vocabulary.names(), model.vocabulary.names()):
+            differs = "is of another version" if model is None else "numbers other items"
+            log.error("the retrained model %s than this one: it is dropped, train again", differs)
             shutil.rmtree(self._folder / checkpoint.RETRAINED)
             return
         log.info("a model retrained on %d events catches up", progress.status.learned)

@@ -5,11 +5,15 @@ import logging
 import os
 import shutil
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 EXPORT_SECONDS = 600.0
+ASIDE = ".export-"
+"""Folders with the file that an export reads, among the checkpoints, and what it writes, among the versions."""
 
 
 class PublishError(RuntimeError):
@@ -52,8 +56,10 @@ class Publisher:
         """Starts to export a checkpoint's model as the next version; must not be called while busy."""
         # The checkpoint may be dropped while the export reads it: it reads a link of its own, beside the
         # checkpoints, for models may be on another volume.
-        own = model_file.parent.with_name(f".export-{os.getpid()}.npz")
-        own.unlink(missing_ok=True)
+        checkpoints = model_file.parent.parent
+        _sweep(checkpoints)
+        _sweep(self._models)
+        own = Path(tempfile.mkdtemp(prefix=ASIDE, dir=checkpoints)) / model_file.name
         os.link(model_file, own)
         self._export = asyncio.create_task(self._run(own, self.version + 1))
 
@@ -82,14 +88,21 @@ class Publisher:
             await process.wait()
             raise
         finally:
-            model_file.unlink(missing_ok=True)  # noqa: ASYNC240 - at once
+            shutil.rmtree(model_file.parent)
         if code != 0:
             log.error("export of version %d ended with %d; the version before it stays", version, code)
             return
-        log.info("published version %d", version)
+        log.info("published version %d", self.version)
         for old in self._versions()[: -self._keep]:
             shutil.rmtree(old, ignore_errors=True)
 
     def _versions(self) -> list[Path]:
         complete = (path for path in self._models.iterdir() if path.name.isdigit())
         return sorted(complete, key=lambda path: int(path.name))
+
+
+def _sweep(folder: Path) -> None:
+    """Drops what processes that were killed left; another that lives may be exporting too."""
+    for left in folder.glob(f"{ASIDE}*"):
+        if time.time() - left.stat().st_mtime > 2 * EXPORT_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)

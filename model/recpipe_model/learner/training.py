@@ -1,9 +1,10 @@
 """Batch training: retained history through the very learner that learns live, at full speed.
 
-What comes out is left among the learner's checkpoints, as the model that a learner takes up, and is
-published as a version. A learner that runs goes on meanwhile; see `LearnerProcess.adopt`.
+What comes out is published as a version, then left among the learner's checkpoints as the model that a
+learner takes up. A learner that runs goes on meanwhile; see `LearnerProcess.adopt`.
 """
 
+import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ from recpipe.topics import Topics
 from recpipe_model.learner import checkpoint
 from recpipe_model.learner.learner import Learner
 from recpipe_model.learner.past import CHUNK, Past, teach
-from recpipe_model.learner.publisher import Publisher
+from recpipe_model.learner.publisher import ASIDE, Publisher
 
 
 class Training:
@@ -42,7 +43,8 @@ class Training:
         self._positions: dict[str, str] = {}
         found = checkpoint.load(checkpoints)
         self._until = found[1].positions if found else None
-        self._learner.model.reserve(found[0].vocabulary.names() if found else list(known))
+        numbered = found[0].vocabulary.names() if found and found[0] else list(known)
+        self._learner.model.reserve(numbered)
 
     @property
     def status(self) -> LearnerStatus:
@@ -67,16 +69,18 @@ class Training:
             yield self._learner.learned
         self._positions = past.positions
 
-    def save(self) -> Path:
-        """Leaves the model for the learner; returns the model's file."""
+    def save(self) -> None:
+        """Leaves the model for the learner, which may take it up and drop it at once."""
         learner = self._learner
         progress = checkpoint.Progress(self._positions, learner.status(0.0, 0), learner.memory())
-        return (
-            checkpoint.save(self._checkpoints / checkpoint.RETRAINED, learner.model, progress) / "model.npz"
-        )
+        checkpoint.save(self._checkpoints / checkpoint.RETRAINED, learner.model, progress)
 
-    async def publish(self, model_file: Path, models: Path) -> int:
+    async def publish(self, models: Path) -> int:
         """The version that the model was published as; raises PublishError."""
         publisher = Publisher(models, self._pipeline.spec.model.storage.keep_versions)
-        publisher.publish(model_file)
-        return await publisher.published()
+        self._checkpoints.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=ASIDE, dir=self._checkpoints) as folder:
+            file = Path(folder, "model.npz")
+            self._learner.model.save(file)
+            publisher.publish(file)
+            return await publisher.published()

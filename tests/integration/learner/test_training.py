@@ -257,6 +257,30 @@ async def test_a_retrained_model_that_numbers_other_items_is_dropped(
     assert not (world.checkpoints / checkpoint.RETRAINED).exists()
 
 
+async def test_a_checkpoint_of_another_version_is_learned_anew_from_the_bus(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = await world.learner()
+    await live_on(world, learner, 150)
+    with monkeypatch.context() as earlier:
+        earlier.setattr("recpipe_model.hybrid.checkpoint._VERSION", 1)
+        await learner.save()
+    await world.live.flush(model_of(learner), 0)
+    await live_on(world, learner, 50)
+
+    second = await world.learner()
+    assert second._learner.learned == 150
+    assert second._due(0.0), "what is served is of another version too"
+    world.unread = sum([await world.bus.backlog(topic, LEARNER_GROUP) for topic in topics_of(world.topics)])
+    await learn_all(world, second)
+
+    assert_same(model_of(second), model_of(learner))
+    await second.save()
+    assert (await world.bus.tally())["learner.learned"] == 200
+    third = await world.learner()
+    assert_same(model_of(third), model_of(second))
+
+
 async def test_a_learner_that_is_behind_tests_less_and_learns_everything(world: World) -> None:
     """Rows of long ago count as late: what is on the bus has come faster than it could be learned."""
     learner = await world.learner()

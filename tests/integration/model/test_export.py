@@ -3,7 +3,6 @@
 import random
 from pathlib import Path
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -76,10 +75,11 @@ def test_a_graph_that_answers_otherwise_is_not_published(
 
 
 def test_a_version_is_never_overwritten(model: HybridModel, tmp_path: Path) -> None:
-    export(model, tmp_path, 7)
-    with pytest.raises(FileExistsError, match="versions are never changed"):
-        export(model, tmp_path, 7)
-    assert np.array_equal([path.name for path in tmp_path.iterdir()], ["7"])
+    place = export(model, tmp_path, 7)
+    before = [(file, file.stat().st_ino) for file in sorted(place.rglob("*"))]
+    assert export(model, tmp_path, 7).name == "8"
+    assert [(file, file.stat().st_ino) for file in sorted(place.rglob("*"))] == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["7", "8"]
 
 
 def test_a_model_that_has_met_no_context_is_exported(tmp_path: Path) -> None:

@@ -1,0 +1,53 @@
+"""Versions appear whole, whoever else publishes, and whatever becomes of the checkpoint."""
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from recpipe.status import LearnerStatus
+from recpipe_model.hybrid import HybridModel
+from recpipe_model.learner import checkpoint
+from recpipe_model.learner.learner import Memory
+from recpipe_model.learner.publisher import ASIDE, EXPORT_SECONDS, Publisher
+
+
+@pytest.fixture
+def model() -> HybridModel:
+    model = HybridModel()
+    for number in range(20):
+        model.learn(f"u{number % 2}", f"i{number % 7}", float(number))
+    return model
+
+
+@pytest.mark.timeout(240)
+async def test_two_publish_at_once_and_their_checkpoints_go(model: HybridModel, tmp_path: Path) -> None:
+    """A learner and a training: both see the same newest version, and the learner drops what it took up."""
+    checkpoints, models = tmp_path / "checkpoints", tmp_path / "models"
+    progress = checkpoint.Progress({}, LearnerStatus(), Memory([], {}))
+    one, other = Publisher(models, keep=3), Publisher(models, keep=3)
+    for publisher in (one, other):
+        publisher.publish(checkpoint.save(checkpoints, model, progress) / "model.npz")
+    for dropped in ("1", "2"):
+        shutil.rmtree(checkpoints / dropped)
+    await asyncio.gather(one.published(), other.published())
+    assert sorted(path.name for path in models.iterdir()) == ["1", "2"]
+    assert all((models / version / "saved_model.pb").exists() for version in ("1", "2"))
+    assert list(checkpoints.iterdir()) == []
+
+
+async def test_what_a_killed_export_left_goes_with_a_later_one(model: HybridModel, tmp_path: Path) -> None:
+    checkpoints, models = tmp_path / "checkpoints", tmp_path / "models"
+    place = checkpoint.save(checkpoints, model, checkpoint.Progress({}, LearnerStatus(), Memory([], {})))
+    publisher = Publisher(models, keep=3)
+    left, others = checkpoints / f"{ASIDE}left", models / f"{ASIDE}of-another"
+    for folder in (left, others):
+        folder.mkdir()
+    os.utime(left, (0, 0))
+    os.utime(others, (others.stat().st_atime, others.stat().st_mtime - EXPORT_SECONDS))
+    publisher.publish(place / "model.npz")
+    await publisher.finish()
+    assert not left.exists()
+    assert others.exists()
