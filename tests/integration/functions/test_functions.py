@@ -10,6 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from recpipe.bus import Message, ValkeyBus
+from recpipe.records import Event
 from recpipe.schema import CLEAN, EVENT
 from recpipe.spec import RecommenderPipeline
 from recpipe.state import UserState
@@ -17,6 +18,7 @@ from recpipe.store import Keys, connect
 from recpipe.topics import CLEAN_GROUP, FEATURES_GROUP, Topic, Topics
 from recpipe_functions.clean.function import Clean
 from recpipe_functions.features.function import Features
+from tests import records
 
 NOW = 1_764_000_000_000
 
@@ -32,20 +34,9 @@ def pipeline(**cleaning: Any) -> RecommenderPipeline:
     )
 
 
-def event(event_id: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "event_id": event_id,
-        "user_id": "ann",
-        "session_id": "s1",
-        "event_type": "click",
-        "item_id": "lamp",
-        "timestamp": NOW,
-        "ingested_at": NOW,
-        "page_url": "https://shop.example/items/lamp?utm_source=mail",
-        "additional_data": "{}",
-        "user_agent": "",
-        "referrer": "",
-    } | changes
+def event(event_id: str, **changes: Any) -> Event:
+    page = "https://shop.example/items/lamp?utm_source=mail"
+    return records.event(NOW, **{"event_id": event_id, "session_id": "s1", "page_url": page} | changes)
 
 
 class Stage:

@@ -21,6 +21,7 @@ from recpipe.state import UserState
 from recpipe.store import Keys, connect
 from recpipe.topics import Topics
 from recpipe_functions.backfill import Backfill
+from tests.records import event
 
 PIPELINE = """\
 apiVersion: recpipe.dev/v1alpha1
@@ -37,21 +38,17 @@ def story() -> list[Event]:
     """Users of different speed, some too fast; each tenth event is sent twice."""
     events: list[Event] = []
     for number in range(EVENTS):
-        user = number % USERS
-        event: Event = {
-            "event_id": f"e{number - 1 if number % 10 == 9 else number}",
-            "user_id": f"u{user if number % 10 != 9 else (number - 1) % USERS}",
-            "session_id": "",
-            "event_type": "hover",
-            "item_id": f"p{number * 7 % 113}",
-            "timestamp": BEGIN + number // USERS * (100 + 20 * user),
-            "ingested_at": BEGIN + 10**6,
-            "page_url": "",
-            "additional_data": "{}",
-            "user_agent": "",
-            "referrer": "",
-        }
-        events.append(event)
+        original = number - (number % 10 == 9)
+        events.append(
+            event(
+                BEGIN + number // USERS * (100 + 20 * (number % USERS)),
+                event_id=f"e{original}",
+                user_id=f"u{original % USERS}",
+                event_type="hover",
+                item_id=f"p{number * 7 % 113}",
+                ingested_at=BEGIN + 10**6,
+            )
+        )
     return events
 
 

@@ -23,6 +23,7 @@ from recpipe.topics import Topic, Topics
 from recpipe_functions.backfill import Backfill
 from recpipe_functions.clean.function import Clean
 from recpipe_functions.features.function import Features
+from tests.records import event
 
 PIPELINE = RecommenderPipeline.model_validate(
     {
@@ -79,20 +80,17 @@ def stories(draw: st.DrawFn) -> list[Event]:
     for number in range(draw(st.integers(1, 40))):
         user = draw(st.sampled_from(USERS))
         clocks[user] += draw(st.sampled_from([0, 700, 2_000, 60_000]))
-        event: Any = {
-            "event_id": f"{user}-{number - (draw(st.integers(0, 9)) == 0)}",
-            "user_id": user,
-            "session_id": "",
-            "event_type": draw(st.sampled_from(["click", "wink"])),
-            "item_id": f"item-{number % 5}",
-            "timestamp": clocks[user],
-            "ingested_at": BEGIN + number,
-            "page_url": "",
-            "additional_data": draw(st.sampled_from(["{}", '{"_hints": {"untrusted": true}}'])),
-            "user_agent": "",
-            "referrer": "",
-        }
-        story.append(event)
+        story.append(
+            event(
+                clocks[user],
+                event_id=f"{user}-{number - (draw(st.integers(0, 9)) == 0)}",
+                user_id=user,
+                event_type=draw(st.sampled_from(["click", "wink"])),
+                item_id=f"item-{number % 5}",
+                ingested_at=BEGIN + number,
+                additional_data=draw(st.sampled_from(["{}", '{"_hints": {"untrusted": true}}'])),
+            )
+        )
     return story
 
 

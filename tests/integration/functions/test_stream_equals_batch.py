@@ -20,6 +20,7 @@ from recpipe_functions.backfill import Backfill
 from recpipe_functions.clean.function import Clean
 from recpipe_functions.features.function import Features
 from recpipe_functions.local import Make
+from tests.records import event
 
 PIPELINE = RecommenderPipeline.model_validate(
     {
@@ -78,20 +79,19 @@ def stories(draw: st.DrawFn) -> list[Event]:
         user = draw(st.sampled_from(USERS))
         clocks[user] += draw(st.sampled_from([0, 1, 700, 60_000, -30_000]))
         repeated = draw(st.integers(0, 9)) == 0
-        event: Any = {
-            "event_id": f"{user}-{number - 1 if repeated else number}",
-            "user_id": user,
-            "session_id": draw(st.sampled_from(["", "s1"])),
-            "event_type": draw(st.sampled_from(["click", "click", "purchase", "wink"])),
-            "item_id": draw(st.sampled_from([None, "lamp", "sofa", "unknown"])),
-            "timestamp": clocks[user],
-            "ingested_at": BEGIN + number,
-            "page_url": "https://shop.example/",
-            "additional_data": draw(st.sampled_from(["{}", '{"_hints": {"untrusted": true}}'])),
-            "user_agent": "",
-            "referrer": "",
-        }
-        story.append(event)
+        story.append(
+            event(
+                clocks[user],
+                event_id=f"{user}-{number - 1 if repeated else number}",
+                user_id=user,
+                session_id=draw(st.sampled_from(["", "s1"])),
+                event_type=draw(st.sampled_from(["click", "click", "purchase", "wink"])),
+                item_id=draw(st.sampled_from([None, "lamp", "sofa", "unknown"])),
+                ingested_at=BEGIN + number,
+                page_url="https://shop.example/",
+                additional_data=draw(st.sampled_from(["{}", '{"_hints": {"untrusted": true}}'])),
+            )
+        )
     return story
 
 
@@ -129,15 +129,7 @@ async def read(client: Redis, topic: Topic) -> list[dict[str, Any]]:
 )
 @given(story=stories(), clean=lives, features=lives, limit=st.integers(1, 50))
 @example(
-    story=[
-        cast(
-            Event,
-            dict.fromkeys(("session_id", "page_url", "user_agent", "referrer"), "")
-            | {"event_id": f"e{n}", "user_id": "ann", "event_type": "click", "item_id": "lamp"}
-            | {"timestamp": BEGIN, "ingested_at": BEGIN, "additional_data": "{}"},
-        )
-        for n in range(12)
-    ],
+    story=[event(BEGIN, event_id=f"e{n}") for n in range(12)],
     clean=[Life(6, n, sent) for n in (2, 3, 4, 5) for sent in (False, True)],
     features=[Life(3, n, sent) for n in (2, 3, 4, 5) for sent in (False, True)],
     limit=50,

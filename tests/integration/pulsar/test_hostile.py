@@ -13,6 +13,7 @@ from recpipe.records import Event
 from recpipe.schema import EVENT, HEADER_BYTES
 from recpipe.spec import Pulsar
 from tests.integration.pulsar.shop import deployed, resource
+from tests.records import event
 
 EVENTS = 10_000
 NOW = int(time.time() * 1_000)
@@ -41,19 +42,13 @@ URLS = (
 
 
 def good(number: int) -> Event:
-    return {
-        "event_id": f"good-{number}",
-        "user_id": f"user-{number % 50}",
-        "session_id": "",
-        "event_type": "click",
-        "item_id": f"item-{number % 7}",
-        "timestamp": NOW,
-        "ingested_at": NOW,
-        "page_url": URLS[0],
-        "additional_data": "{}",
-        "user_agent": "",
-        "referrer": "",
-    }
+    return event(
+        NOW,
+        event_id=f"good-{number}",
+        user_id=f"user-{number % 50}",
+        item_id=f"item-{number % 7}",
+        page_url=URLS[0],
+    )
 
 
 class Adversary:

@@ -13,6 +13,7 @@ from recpipe.spec import Bots
 from recpipe_functions.clean.bots import HINTS, BotFilter, Judgement, Watch
 from recpipe_functions.clean.crawlers import CRAWLER, LIBRARY, declared_by
 from recpipe_functions.clean.crowd import MOST, Crowd
+from tests.records import clean_event
 
 BEGIN = 1_764_000_000_123
 WEBKIT, KHTML = "AppleWebKit/537.36", "(KHTML, like Gecko)"
@@ -30,22 +31,14 @@ DEFAULTS, NOBODY = Bots(), Crowd()
 
 
 def event(at: float, kind: str = "click", user_agent: str = CHROME, data: str = "{}") -> CleanEvent:
-    return {
-        "event_id": "e",
-        "user_id": "ann",
-        "session_id": "",
-        "event_type": kind,
-        "item_id": None,
-        "timestamp": round(at),
-        "ingested_at": BEGIN + 10**9,  # all arrive at once: arrival must not count
-        "page_url": "",
-        "additional_data": data,
-        "user_agent": user_agent,
-        "referrer": "",
-        "weight": 1.0,
-        "bot_score": 0.0,
-        "place": (),
-    }
+    return clean_event(
+        round(at),
+        event_type=kind,
+        item_id=None,
+        ingested_at=BEGIN + 10**9,  # all arrive at once: arrival must not count
+        additional_data=data,
+        user_agent=user_agent,
+    )
 
 
 def judged(events: Iterable[CleanEvent], bots: Bots = DEFAULTS, crowd: Crowd = NOBODY) -> list[Judgement]:

@@ -1,7 +1,7 @@
 """Which events can be used, and what is said of those that cannot."""
 
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,7 @@ from recpipe.schema import EVENT
 from recpipe.spec import Cleaning, Events, EventType, PipelineSpec
 from recpipe_functions.clean.checks import Checks, UnusableError
 from recpipe_functions.clean.urls import canonical_url
+from tests import records
 
 NOW = 1_764_000_000_000
 SPEC = PipelineSpec(
@@ -22,20 +23,7 @@ CHECKS = Checks(SPEC)
 
 
 def event(**changes: Any) -> Event:
-    made: Any = {
-        "event_id": "e1",
-        "user_id": "ann",
-        "session_id": "",
-        "event_type": "click",
-        "item_id": "lamp",
-        "timestamp": NOW,
-        "ingested_at": NOW,
-        "page_url": "https://shop.example/items/lamp",
-        "additional_data": "{}",
-        "user_agent": "",
-        "referrer": "",
-    }
-    return cast(Event, made | changes)
+    return records.event(NOW, **{"event_id": "e1", "page_url": "https://shop.example/items/lamp"} | changes)
 
 
 def clean(**changes: Any) -> CleanEvent:

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from math import log2
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,31 +17,12 @@ from recpipe_functions.features.context import device_of, host_of
 from recpipe_functions.features.fading import joined, moment_of, score
 from recpipe_functions.features.update import MOST_INTERESTS, Update
 from recpipe_functions.features.windows import Windows
+from tests.records import clean_event as event
 
 HOUR = 3_600_000
 BEGIN = 1_764_000_000_000 // HOUR * HOUR
 SPEC = Features(half_life=timedelta(hours=6), history_length=5)
 UPDATE = Update(SPEC)
-
-
-def event(at: int, **changes: Any) -> CleanEvent:
-    made: Any = {
-        "event_id": f"e{at}",
-        "user_id": "ann",
-        "session_id": "",
-        "event_type": "click",
-        "item_id": "lamp",
-        "timestamp": at,
-        "ingested_at": at,
-        "page_url": "",
-        "additional_data": "{}",
-        "user_agent": "",
-        "referrer": "",
-        "weight": 1.0,
-        "bot_score": 0.0,
-        "place": (),
-    }
-    return cast(CleanEvent, made | changes)
 
 
 def lived(

@@ -13,35 +13,14 @@ from recpipe_model.learner.exposures import Exposures
 from recpipe_model.learner.learner import Learner
 from recpipe_model.learner.pace import LAG_SECONDS, SLOWEST, Pace
 from recpipe_model.learner.prequential import Prequential
+from tests.records import feature_row
 
 NOW = 1_764_000_000.0
 
 
 def row(number: int, **changes: Any) -> FeatureRow:
-    base: FeatureRow = {
-        "event_id": f"e{number}",
-        "user_id": f"u{number % 5}",
-        "session_id": "",
-        "event_type": "click",
-        "item_id": f"i{number * number % 11}",
-        "timestamp": 1_764_000_000_000 + number * 1_000,
-        "ingested_at": 1_764_000_000_000 + number * 1_000,
-        "weight": 1.0,
-        "recency": 1.0,
-        "activity": 1.0,
-        "frequency": [],
-        "velocity": 1.0,
-        "diversity": 0.0,
-        "session_events": 1,
-        "session_seconds": 0.0,
-        "history_length": 1,
-        "categories": [],
-        "profile": {},
-        "device": "desktop",
-        "hour": 12,
-        "referrer": "",
-    }
-    return {**base, **changes}  # type: ignore[typeddict-item]
+    who = {"event_id": f"e{number}", "user_id": f"u{number % 5}", "item_id": f"i{number * number % 11}"}
+    return feature_row(1_764_000_000_000 + number * 1_000, **who | changes)
 
 
 def test_a_users_first_event_is_learned_and_not_tested(pipeline: RecommenderPipeline) -> None:
