@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from recpipe.cli._common import USAGE_ERROR, err, explained, out
+from recpipe.horizon import Horizon
 from recpipe.pipeline_file import load_pipeline
 
 if TYPE_CHECKING:
@@ -70,6 +71,13 @@ def evaluate(
     slices: Annotated[
         str, typer.Option("--slice", help="prequential: new-user, new-item (needs --items). By comma.")
     ] = "",
+    horizon: Annotated[
+        Horizon | None,
+        typer.Option(
+            help="What the hybrid is asked: what comes next, or what the user likes at all.",
+            show_default="taste for 75/25, else next",
+        ),
+    ] = None,
     quantile: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="time-split: share of time to train on.")
     ] = 0.8,
@@ -129,7 +137,8 @@ def evaluate(
         )
         streams = [stream.positives(least) for stream in read]
         settings = Settings(dimensions=spec.model.dimensions) if spec else Settings()
-        roster = ev.Roster(ids, catalogue, _listed(baselines), settings, seed)
+        asked = horizon or (Horizon.TASTE if protocol is Protocol.SHARE_SPLIT else Horizon.NEXT)
+        roster = ev.Roster(ids, catalogue, _listed(baselines), settings, seed, asked)
         passes = 2 if "new-item" in slices else 1
         stream = streams[0]
         with _progress(passes * sum(map(len, streams))) as step:
@@ -153,6 +162,7 @@ def evaluate(
             save_plot(figure, report.curves, k, plot)
     setting = {
         "protocol": protocol.value,
+        "horizon": asked.value,
         "k": k,
         "min_weight": least,
         "order": "sorted by time" if any(part.sorted for part in read) else "as in the file",
@@ -212,7 +222,8 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
 
 def _print_tables(report: "Report", setting: Mapping[str, Any]) -> None:
     """Methods side by side, then each slice, then what was counted."""
-    out.print(_table(f"{setting['protocol']}, events of weight {setting['min_weight']:g} or more", report))
+    asked = f"{setting['protocol']}, horizon {setting['horizon']}"
+    out.print(_table(f"{asked}, events of weight {setting['min_weight']:g} or more", report))
     for slice_name, parts in report.slices.items():
         for part_name, part in parts.items():
             title = f"{slice_name}, {part_name}: {part.counts['tests']:,} tests".replace("_", " ")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from recpipe.catalogue import Item
+from recpipe.horizon import Horizon
 from recpipe_model.evaluation.histories import Visit
 from recpipe_model.hybrid import HybridModel, Query, Settings
 from recpipe_model.hybrid.arrays import Ints
@@ -17,6 +18,7 @@ class Hybrid:
         names: item ids by index.
         catalogue: metadata by index; the model is told of it right after an item's first event.
         settings, seed: of the model.
+        horizon: what is asked of the model.
         known_at: where given, the model is told of the whole catalogue at this time, before any event.
     """
 
@@ -28,9 +30,11 @@ class Hybrid:
         catalogue: Mapping[int, Item],
         settings: Settings,
         seed: int,
+        horizon: Horizon = Horizon.NEXT,
         known_at: float | None = None,
     ) -> None:
         self.model = HybridModel(settings, seed)
+        self._horizon = horizon
         self._names = names
         self._index = {name: item for item, name in enumerate(names)}
         self._catalogue = catalogue
@@ -43,7 +47,11 @@ class Hybrid:
         self._learn(visit, item, weight, test=False)
 
     def rank_and_learn(self, visit: Visit, item: int, weight: float) -> int:
-        return self._learn(visit, item, weight, test=True)
+        if self._horizon is Horizon.NEXT:  # the lesson's own scores are the test
+            return self._learn(visit, item, weight, test=True)
+        rank = self.rank(visit, item)
+        self.learn(visit, item, weight)
+        return rank
 
     def _learn(self, visit: Visit, item: int, weight: float, test: bool) -> int:
         name = self._names[item]
@@ -78,11 +86,14 @@ class Hybrid:
         return np.array([self._index[name] for name in best], np.int32)
 
     def query(self, visit: Visit) -> Query:
-        """The visit's latest items, newest first, as the model scores them."""
-        latest = slice(-self.model.settings.recent, None)
+        """The visit's items, newest first, as the model scores them."""
+        settings = self.model.settings
+        limit = settings.recent if self._horizon is Horizon.NEXT else settings.history
+        latest = slice(-limit, None)
         ages = np.maximum(visit.time - visit.times[latest][::-1], 0).astype(np.float32)
         weights = visit.weights[latest][::-1].copy()
-        return Query(self._known[visit.items[latest][::-1]], ages, weights, _context(visit))
+        items = self._known[visit.items[latest][::-1]]
+        return Query(items, ages, weights, _context(visit), horizon=self._horizon)
 
     def _excluded(self, visit: Visit) -> Ints | None:
         if not visit.excludes:

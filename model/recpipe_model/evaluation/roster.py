@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from recpipe.catalogue import Item
+from recpipe.horizon import Horizon
 from recpipe_model.evaluation.baselines import Isgd, ItemKnn, Popularity
 from recpipe_model.evaluation.events import Ids, InputError
 from recpipe_model.evaluation.factors import Factors
@@ -24,6 +25,7 @@ class Roster:
         catalogue: metadata by item index.
         baselines: names from STREAMING and BATCH.
         settings, seed: of the methods.
+        horizon: what the hybrid is asked.
     """
 
     ids: Ids
@@ -31,6 +33,7 @@ class Roster:
     baselines: tuple[str, ...] = ()
     settings: Settings = field(default_factory=Settings)
     seed: int = 0
+    horizon: Horizon = Horizon.NEXT
 
     def __post_init__(self) -> None:
         for name in self.baselines:
@@ -48,7 +51,7 @@ class Roster:
 
     def hybrid(self, known_at: float | None = None) -> Hybrid:
         """A new model; `known_at` as Hybrid's."""
-        return Hybrid(list(self.ids.items), self.catalogue, self.settings, self.seed, known_at)
+        return Hybrid(list(self.ids.items), self.catalogue, self.settings, self.seed, self.horizon, known_at)
 
     def methods(self, visitors: int) -> list[Method]:
         """New methods, the hybrid first and popularity second."""

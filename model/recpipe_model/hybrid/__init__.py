@@ -9,6 +9,7 @@
 
     best = model.recommend(model.query_of("ann", now=90.0), k=10, exclude=model.seen("ann"))
     best.items, best.scores, best.shares, best.components
+    lasting = model.recommend(model.query_of("ann", now=90.0, horizon=Horizon.TASTE), k=10)
 
     for item_id in model.touched():                           # what to write to the store
         store(item_id, model.row(item_id))

@@ -10,7 +10,7 @@ import numpy as np
 from recpipe_model.hybrid.arrays import State
 from recpipe_model.hybrid.settings import Settings
 
-_VERSION = 2
+_VERSION = 3
 
 
 class VersionError(ValueError):

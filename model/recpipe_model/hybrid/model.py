@@ -1,16 +1,18 @@
 """The online hybrid recommender."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from recpipe.horizon import Horizon
 from recpipe.live import Live, encode_live, encode_row
 from recpipe_model.hybrid import checkpoint
-from recpipe_model.hybrid.arrays import Ints, State, Stateful
+from recpipe_model.hybrid.arrays import Floats, Ints, State, Stateful
 from recpipe_model.hybrid.history import Histories
 from recpipe_model.hybrid.query import Query, Recommendation, Tested
-from recpipe_model.hybrid.scoring import NONE, UNMET, Scored, Scoring
+from recpipe_model.hybrid.scoring import NONE, UNMET, Scoring, rank_of
 from recpipe_model.hybrid.settings import Settings
 from recpipe_model.hybrid.vocabulary import Vocabulary
 
@@ -89,13 +91,20 @@ class HybridModel:
         self._scoring.covisits.clear(item)
         self._scoring.trends.clear(item)
         self._scoring.content.clear(item)
+        self._scoring.taste.clear(item)
         self._touched[item] = None
 
     # --- asking
 
-    def query_of(self, user_id: str, now: float, context: tuple[str, ...] = ()) -> Query:
-        """The user's recent items as this model remembers them, at `now` seconds since the epoch."""
-        return self._histories.query(user_id, now, self.settings.recent, context)
+    def query_of(
+        self, user_id: str, now: float, context: tuple[str, ...] = (), horizon: Horizon = Horizon.NEXT
+    ) -> Query:
+        """The user's items as this model remembers them, at `now` seconds since the epoch.
+
+        They are the recent ones for what comes next, all for the taste.
+        """
+        limit = self.settings.recent if horizon is Horizon.NEXT else self.settings.history
+        return replace(self._histories.query(user_id, now, limit, context), horizon=horizon)
 
     def query(
         self,
@@ -134,7 +143,13 @@ class HybridModel:
 
     def recommend(self, query: Query, k: int, exclude: Ints | None = None) -> Recommendation:
         """The k best items: what an exported graph computes from the same rows and live blob."""
-        scored = self._scoring.score(query, exclude=NONE if exclude is None else exclude, published=True)
+        exclude = NONE if exclude is None else exclude
+        if query.horizon is Horizon.TASTE:
+            candidates, scores = self._scoring.by_taste(query, exclude)
+            best = np.argsort(-scores, kind="stable")[:k]
+            names = tuple(self.vocabulary[item] for item in candidates[best])
+            return Recommendation(names, scores[best], scores[best, None], ("taste",))
+        scored = self._scoring.score(query, exclude=exclude, published=True)
         best = np.argsort(-scored.scores, kind="stable")[:k]
         shares = np.vstack([scored.weights[:, None] * scored.features, scored.embedded])[:, best].T
         names = tuple(self.vocabulary[item] for item in scored.candidates[best])
@@ -157,9 +172,12 @@ class HybridModel:
             among: the only items to be ranked; None for those that the model proposes.
         """
         exclude = NONE if exclude is None else exclude
-        return self._rank(
-            self._scoring.score(query, exclude=exclude, among=among), self.vocabulary.find(item_id), exclude
-        )
+        if query.horizon is Horizon.TASTE:
+            candidates, scores = self._scoring.by_taste(query, exclude, among)
+        else:
+            scored = self._scoring.score(query, exclude=exclude, among=among)
+            candidates, scores = scored.candidates, scored.scores
+        return self._rank(candidates, scores, self.vocabulary.find(item_id), exclude)
 
     def learn(
         self,
@@ -199,7 +217,7 @@ class HybridModel:
         item = self._index(item_id, time)
         self._scoring.blend.meet(context)
         scored = self._scoring.score(query, exclude=exclude)
-        tested = self._rank(scored, known, exclude) if test else None
+        tested = self._rank(scored.candidates, scored.scores, known, exclude) if test else None
         self._scoring.prefer(scored, query, known)
         if negatives and known >= 0:
             shown = np.append(self.indices(negatives), np.int32(known))
@@ -210,10 +228,11 @@ class HybridModel:
         self._touched[item] = None
         return tested
 
-    def _rank(self, scored: Scored, item: int, exclude: Ints) -> Tested:
+    def _rank(self, candidates: Ints, scores: Floats, item: int, exclude: Ints) -> Tested:
         if item < 0:
             return Tested(None, None)
-        return Tested(scored.rank(item), self._scoring.popularity_rank(item, exclude))
+        rank = rank_of(candidates, scores, item) or None
+        return Tested(rank, self._scoring.popularity_rank(item, exclude))
 
     # --- publishing
 

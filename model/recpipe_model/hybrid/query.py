@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recpipe.horizon import Horizon
 from recpipe_model.hybrid.arrays import Floats, Ints
 
 
@@ -30,6 +31,7 @@ class Query:
         weights: [n] event weights, positive; only their proportions count.
         context: `key=value` pairs, such as `device=mobile`.
         neighbours: of the latest items; read by the model.
+        horizon: what is asked.
     """
 
     items: Ints
@@ -37,6 +39,7 @@ class Query:
     weights: Floats
     context: tuple[str, ...] = ()
     neighbours: Neighbours | None = None
+    horizon: Horizon = Horizon.NEXT
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from recpipe_model.hybrid.embedding import Embedding
 from recpipe_model.hybrid.query import EMPTY, Query
 from recpipe_model.hybrid.repeats import Repeats
 from recpipe_model.hybrid.settings import Settings
+from recpipe_model.hybrid.taste import Taste
 from recpipe_model.hybrid.trends import Trends
 
 NONE = EMPTY.items
@@ -41,16 +42,12 @@ class Scored(NamedTuple):
     embedded: Floats
     scores: Floats
 
-    def rank(self, item: int) -> int | None:
-        """The item's rank, 1 the best, others of equal score before it; None when it is no candidate."""
-        return _rank_of(self.candidates, self.scores, item) or None
-
 
 class Scoring:
     """The components, their blend, and the embedding of what is left over."""
 
     def __init__(self, settings: Settings, seed: int) -> None:
-        s = settings
+        s = self._settings = settings
         self.covisits = CoVisits(s.neighbours, s.window, s.rows, s.shortlist)
         self.trends = Trends(s.trend_half_life, s.popular, s.hot)
         self.content = Content(s.tokens, s.token_buckets, s.numbers)
@@ -64,6 +61,7 @@ class Scoring:
         self.names = (*blended, *Embedding.names)
         self.blend = Blend(len(blended), s.contexts, s.blend_rate)
         self.embedding = Embedding(s.dimensions, s.embedded, s.embedding_rate, seed)
+        self.taste = Taste(s.taste_dimensions, s.taste_ridge, seed)
         self.alive: Ints = np.full(1, UNMET, np.int32)
         self._slot: Ints = np.zeros(1, np.int32)
         self._fresh = s.fresh
@@ -72,14 +70,16 @@ class Scoring:
     @property
     def parts(self) -> dict[str, Stateful]:
         """What a checkpoint holds of it, by name."""
-        return {**self.components, "blend": self.blend, "embedding": self.embedding}
+        return {**self.components, "blend": self.blend, "embedding": self.embedding, "taste": self.taste}
 
     @property
     def bytes_per_item(self) -> int:
         """Sum over all arrays that have a row an item."""
-        room = len(self.alive)
-        arrays = [array for part in self.parts.values() for array in part.state().values()]
-        rows = [array for array in (*arrays, self.alive, self._slot) if len(array) == room]
+        room = 1009  # of a length that no other array has
+        larger = Scoring(self._settings, 0)
+        larger.grow(room)
+        arrays = [array for part in (larger, *larger.parts.values()) for array in vars(part).values()]
+        rows = [array for array in arrays if isinstance(array, np.ndarray) and len(array) == room]
         return sum(array.nbytes for array in rows) // room
 
     def grow(self, items: int) -> None:
@@ -87,6 +87,7 @@ class Scoring:
         for component in self.components.values():
             component.grow(items)
         self.embedding.grow(items)
+        self.taste.grow(items)
         self.alive, self._slot = grown(self.alive, items, UNMET), grown(self._slot, items)
 
     def meet(self, item: int, time: float) -> None:
@@ -137,6 +138,13 @@ class Scoring:
         scores = _sum(weights, features, embedded)
         return Scored(candidates, features, buckets, weights, user, embedded, scores)
 
+    def by_taste(self, query: Query, exclude: Ints = NONE, among: Ints | None = None) -> tuple[Ints, Floats]:
+        """The candidates, which are all items visited where `among` names none, and their scores by taste alone."""
+        allowed = (self.alive == 1) & (self.covisits.visits > 0)
+        allowed[exclude] = False
+        candidates = np.flatnonzero(allowed).astype(np.int32) if among is None else among[allowed[among]]
+        return candidates, self.taste.scores(query, candidates, self.covisits.visits)
+
     def popularity_rank(self, item: int, exclude: Ints = NONE) -> int | None:
         """The item's rank by popularity alone; None where it is not among the most popular, or excluded."""
         top = self.trends.top[: self.trends.used[0]]
@@ -154,6 +162,7 @@ class Scoring:
         """Lets every component learn that `item` followed the query."""
         for component in self.components.values():
             component.learn(item, query, time, weight)
+        self.taste.learn(item, query, weight, self.covisits.visits)
 
 
 @kernel
@@ -188,8 +197,8 @@ def _residual(candidates: Ints, scores: Floats, item: int) -> Floats:
 
 
 @kernel
-def _rank_of(candidates: Ints, scores: Floats, item: int) -> int:
-    """The item's rank, 0 where it is no candidate."""
+def rank_of(candidates: Ints, scores: Floats, item: int) -> int:
+    """The item's rank, 1 the best, others of equal score before it; 0 where it is no candidate."""
     for s in range(len(candidates)):
         if candidates[s] == item:
             return int(np.count_nonzero(scores >= scores[s]))

@@ -49,6 +49,10 @@ class Settings:
     """Distinct items kept of one user."""
     blend_rate: float = 0.2
     """AdaGrad learning rate of the blend weights."""
+    taste_dimensions: int = 24
+    """Length of a taste vector."""
+    taste_ridge: float = 0.002
+    """Share of the histories' squares that regularises the taste."""
     embedding_rate: float = 0.07
     """AdaGrad learning rate of the embeddings."""
 
