@@ -17,17 +17,22 @@ from typing import Any
 
 import httpx
 import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from recpipe.connections import Connections
 from recpipe.schema import FEATURES, REJECTED
 from recpipe.spec import RecommenderPipeline
+from recpipe.status import LearnerStatus
+from recpipe.store import Keys, connect
 from recpipe.topics import Topics
 from recpipe_gateway.tensors import Question, inputs_of
 from recpipe_model.client import PredictClient
 
-ACCEPTED, STOP = Path("/tmp/accepted"), Path("/tmp/stop")
+ACCEPTED, STOP, PROGRESS = Path("/tmp/accepted"), Path("/tmp/stop"), Path("/tmp/progress")
 USERS, ITEMS, AISLES = 2_000, 200, 10
 TICK_SECONDS = 0.05
+PROGRESS_SECONDS = 0.2
 LARGEST_BATCH = 500
 EVENT_PATIENCE_SECONDS = 90.0
 
@@ -52,6 +57,17 @@ def some_event() -> dict[str, Any]:
     )
 
 
+class Pulse:
+    """The longest time between signs of life."""
+
+    def __init__(self) -> None:
+        self._last, self.longest = time.monotonic(), 0.0
+
+    def beat(self) -> None:
+        now = time.monotonic()
+        self.longest, self._last = max(self.longest, now - self._last), now
+
+
 class Shop:
     """The gateway's Service, asked as browsers and backends do; every connection is new, as a Service's are."""
 
@@ -62,14 +78,17 @@ class Shop:
             timeout=httpx.Timeout(30, pool=None),
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=0),
         )
-        self.sent = {"accepted": 0, "refused": 0, "given up": 0, "sent again": 0}
+        self.sent = {"sent": 0, "accepted": 0, "refused": 0, "given up": 0, "sent again": 0}
         self.asked = {"answered": 0, "degraded": 0, "failed": 0, "asked again": 0}
         self.milliseconds: list[float] = []
         self.failures: list[str] = []
+        self.learned = 0
+        self.pulses = {"events": Pulse(), "answers": Pulse(), "learning": Pulse()}
 
     async def send(self, events: list[dict[str, Any]]) -> None:
         """Until the gateway has taken them; the same ids again are the same events."""
         deadline = time.monotonic() + EVENT_PATIENCE_SECONDS
+        self.sent["sent"] += len(events)
         while events:
             try:
                 answer = await self._http.post("/v1/events", json=events)
@@ -94,6 +113,8 @@ class Shop:
         with ACCEPTED.open("a") as file:
             file.writelines(f"{each}\n" for each in taken)
         self.sent["accepted"] += len(taken)
+        if taken:
+            self.pulses["events"].beat()
         again = [events[index] for index, reason in refused.items() if reason == "rate_limited"]
         self.sent["refused"] += len(refused) - len(again)
         return again
@@ -109,6 +130,7 @@ class Shop:
                     self.milliseconds.append((time.monotonic() - began) * 1_000)
                     found: dict[str, Any] = answer.json()
                     self.asked["answered"] += 1
+                    self.pulses["answers"].beat()
                     self.asked["degraded"] += bool(found.get("degraded"))
                     return found
             except httpx.TransportError as error:
@@ -120,6 +142,26 @@ class Shop:
             self.asked["asked again"] += 1
             await asyncio.sleep(0.1)
 
+    async def watch(self, store: Redis, pipeline: str) -> None:
+        """Notes how far learning is, by the learner's own report, and keeps the file of progress."""
+        while True:
+            try:
+                said = await store.get(Keys(pipeline).learner)
+            except RedisError:
+                said = None
+            if said and (learned := msgspec.json.decode(said, type=LearnerStatus).learned) != self.learned:
+                self.learned = learned
+                self.pulses["learning"].beat()
+            counts = {
+                "accepted": self.sent["accepted"],
+                "answered": self.asked["answered"],
+                "learned": self.learned,
+            }
+            beside = PROGRESS.with_suffix(".new")
+            beside.write_text(json.dumps(counts))
+            beside.replace(PROGRESS)
+            await asyncio.sleep(PROGRESS_SECONDS)
+
     def report(self, seconds: float) -> dict[str, Any]:
         waits = sorted(self.milliseconds) or [0.0]
         return {
@@ -128,6 +170,7 @@ class Shop:
             "recommendations": self.asked,
             "p50 ms": round(statistics.median(waits), 1),
             "p99 ms": round(waits[int(len(waits) * 0.99) - 1], 1),
+            "longest pause s": {name: round(pulse.longest, 1) for name, pulse in self.pulses.items()},
             "failures": self.failures[:5],
         }
 
@@ -136,6 +179,8 @@ async def load(given: argparse.Namespace) -> dict[str, Any]:
     """Steady events and questions, until so many events are sent, or until told to stop."""
     STOP.unlink(missing_ok=True)
     shop = Shop(given.url, given.key)
+    store = connect(given.store, answer_seconds=1.0, retries=0)
+    watching = asyncio.create_task(shop.watch(store, given.name))
     began, due, asks, tasks = time.monotonic(), 0.0, 0.0, set[asyncio.Task[Any]]()
     sent = 0
     while not STOP.exists() and time.monotonic() - began < given.seconds and sent < given.events:
@@ -153,6 +198,7 @@ async def load(given: argparse.Namespace) -> dict[str, Any]:
             task.add_done_callback(tasks.discard)
         await asyncio.sleep(TICK_SECONDS)
     await asyncio.gather(*tasks)
+    watching.cancel()
     return shop.report(time.monotonic() - began)
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import time
 from base64 import b64decode
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from .clusters import ROOT, Cluster, provider
+from .clusters import ROOT, Cluster, provider, wait_until
 
 NAMESPACE = "shop"
 ARTIFACTS = ROOT / "build" / "e2e"
-CLIENT = "client"
+CLIENT, PROGRESS = "client", "/tmp/progress"
+LOAD_SECONDS = 90
 
 
 @dataclass
@@ -25,6 +27,7 @@ class Steps:
     """What was done, how long it took, and what it showed."""
 
     rows: list[tuple[str, float, str]] = field(default_factory=list)
+    figures: dict[str, list[dict[str, object]]] = field(default_factory=dict)
 
     @contextmanager
     def step(self, name: str) -> Iterator[list[str]]:
@@ -38,13 +41,37 @@ class Steps:
         finally:
             self.rows.append((name, time.monotonic() - began, "; ".join(notes)))
             ARTIFACTS.mkdir(parents=True, exist_ok=True)
-            (ARTIFACTS / "steps.txt").write_text(self.table() + "\n")  # at once: a run may be cut off
+            (ARTIFACTS / "steps.txt").write_text(self.tables() + "\n")  # at once: a run may be cut off
 
-    def table(self) -> str:
+    def measured(self, title: str, **figures: object) -> None:
+        """A line of the table with that title."""
+        self.figures.setdefault(title, []).append(figures)
+
+    def tables(self) -> str:
         width = max((len(name) for name, _, _ in self.rows), default=0)
         lines = [f"{name:<{width}}  {seconds:>7.1f} s  {notes}" for name, seconds, notes in self.rows]
         total = sum(seconds for _, seconds, _ in self.rows)
-        return "\n".join([*lines, f"{'all':<{width}}  {total:>7.1f} s"])
+        steps = "\n".join([*lines, f"{'all':<{width}}  {total:>7.1f} s"])
+        return "\n\n".join([steps, *(_figures(title, rows) for title, rows in self.figures.items())])
+
+
+def _figures(title: str, rows: list[dict[str, object]]) -> str:
+    """Columns by name, and the sums of what was counted."""
+    sums = {
+        name: sum(row[name] for row in rows) if isinstance(value, int) else ""  # type: ignore[misc]
+        for name, value in rows[0].items()
+    }
+    names = [name.replace("_", " ") for name in rows[0]]
+    cells = [names, *([str(each) for each in row.values()] for row in [*rows, sums])]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(
+            f"{text:<{width}}" if number == 0 else f"{text:>{width}}"
+            for number, (text, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in cells
+    ]
+    return "\n".join([title, *lines])
 
 
 _STEPS = pytest.StashKey[Steps]()
@@ -99,7 +126,8 @@ class Shop:
         return b64decode(found).decode()
 
     def command(self, verb: str, **options: object) -> list[str]:
-        asked = {"url": "http://shop-gateway:8080", "key": self.key} | options
+        where = {"url": "http://shop-gateway:8080", "store": "redis://shop-store:6379/0"}
+        asked = where | {"key": self.key} | options
         given = [text for name, value in asked.items() for text in (f"--{name}", str(value))]
         return ["exec", CLIENT, "--", "python", "/e2e/client.py", verb, *given]
 
@@ -109,13 +137,14 @@ class Shop:
 
     @contextmanager
     def load(self, **options: object) -> Iterator[dict[str, Any]]:
-        """Under a steady load; its report is in the dictionary afterwards."""
+        """Under a steady load, which goes on before and after; its report is in the dictionary afterwards."""
         report: dict[str, Any] = {}
+        self._cluster.kubectl("exec", CLIENT, "--", "rm", "-f", PROGRESS)
         process = self._cluster.start(*self.command("load", **options))
         try:
-            time.sleep(2)  # some load before what happens under it
+            self._goes_on(process)
             yield report
-            time.sleep(2)
+            self._goes_on(process)
         finally:
             self._cluster.kubectl("exec", CLIENT, "--", "touch", "/tmp/stop")
             try:
@@ -125,6 +154,21 @@ class Shop:
                 raise
         assert process.returncode == 0, err
         report.update(json.loads(out))
+
+    def _goes_on(self, process: "subprocess.Popen[str]") -> None:
+        before = self.progress()
+
+        def more() -> bool:
+            assert process.poll() is None, process.communicate()[1][-2_000:]
+            now = self.progress()
+            return now["accepted"] >= before["accepted"] + 200 and now["answered"] >= before["answered"] + 10
+
+        wait_until(more, LOAD_SECONDS, "more events and answers under load")
+
+    def progress(self) -> Counter[str]:
+        """Of the load that runs: events accepted, answers, events learned."""
+        said = self._cluster.kubectl("exec", CLIENT, "--", "sh", "-c", f"cat {PROGRESS} || true")
+        return Counter(json.loads(said or "{}"))
 
 
 @pytest.fixture(scope="session")
@@ -187,4 +231,4 @@ def pytest_runtest_makereport(
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if steps := config.stash.get(_STEPS, None):
         terminalreporter.section("steps")
-        terminalreporter.write_line(steps.table())
+        terminalreporter.write_line(steps.tables())

@@ -66,7 +66,7 @@ def test_events_are_learned(cluster: Cluster, shop: Shop, steps: Steps) -> None:
         account = {}
 
         def all_there() -> bool:
-            account.update(shop.does("account", store="redis://shop-store:6379/0"))
+            account.update(shop.does("account"))
             return account["missing"] == 0
 
         wait_until(all_there, MODEL_SECONDS, f"every event at the far end: {account}")
@@ -171,12 +171,21 @@ def test_a_rolling_update_fails_no_request(cluster: Cluster, shop: Shop, steps: 
     with steps.step(f"rolling update of {part} at 100 events/s") as notes:
         with shop.load(rate=100, asks=20) as report:
             patch(cluster, {part: {"resources": {"cpu": "140m"}}})
-            wait_until(rolled, ROLL_SECONDS, f"the new {part}")
-        asked, sent = report["recommendations"], report["events"]
-        notes.append(f"{asked['answered']} answered, {asked['failed']} failed, {asked['degraded']} degraded")
-        notes.append(
-            f"{sent['accepted']} events accepted, {sent['sent again']} sent again; p99 {report['p99 ms']} ms"
-        )
+            took = wait_until(rolled, ROLL_SECONDS, f"the new {part}")
+        notes.append(f"rolled in {took:.1f} s")
+    asked, sent = report["recommendations"], report["events"]
+    steps.measured(
+        "rolling updates at 100 events/s, one try each",
+        part=part,
+        sent=sent["sent"],
+        accepted=sent["accepted"],
+        sent_again=sent["sent again"],
+        answers=asked["answered"],
+        failed=asked["failed"],
+        degraded=asked["degraded"],
+        p99_ms=report["p99 ms"],
+        rolled_s=round(took, 1),
+    )
     assert asked["failed"] == 0, report["failures"]
     assert sent["given up"] == 0, report["failures"]
     assert sent["sent again"] == 0, report
@@ -213,26 +222,36 @@ KILLED = ("shop-gateway", "shop-serving", "shop-learner-0", "shop-store-0", "pul
 def test_a_killed_pod_loses_nothing(cluster: Cluster, shop: Shop, steps: Steps, part: str) -> None:
     """SIGKILL under 200 events/s; answers may be degraded, and come within 5 seconds."""
     pod = next(name for name in sorted(cluster.names("pods")) if name.startswith(part))
-    with steps.step(f"kill -9 {part} at 200 events/s") as notes:
+    with steps.step(f"kill -9 {part}") as notes:
         with shop.load(rate=200, asks=10, patience=5) as report:
             restarts = cluster.kill(pod)
             back = wait_until(lambda: cluster.restarted(pod, restarts), 180, f"{pod} again")
             ready = wait_until(lambda: cluster.condition("Ready")[0] == "True", 180, "Ready again")
-            before = learned(cluster)
-            flows = wait_until(lambda: learned(cluster) > before, 180, "learning again")
-        asked, sent = report["recommendations"], report["events"]
+            before = shop.progress()["learned"]
+            flows = wait_until(lambda: shop.progress()["learned"] > before, 180, "learning again")
         account: dict[str, Any] = {}
 
         def all_there() -> bool:
-            account.update(shop.does("account", store="redis://shop-store:6379/0"))
+            account.update(shop.does("account"))
             return account["missing"] == 0
 
         wait_until(all_there, 120, "every accepted event at the far end")
         notes.append(f"pod back after {back:.1f} s, all Ready +{ready:.1f} s, learning +{flows:.1f} s")
-        notes.append(
-            f"{sent['accepted']} events accepted, {account['missing']} of {account['accepted']} lost"
-        )
-        notes.append(f"{asked['answered']} answered, {asked['failed']} failed, {asked['degraded']} degraded")
+    asked, sent, pauses = report["recommendations"], report["events"], report["longest pause s"]
+    steps.measured(
+        "kill -9 at 200 events/s; recovery and the longest pauses in seconds",
+        part=part,
+        sent=sent["sent"],
+        accepted=sent["accepted"],
+        missing=account["missing"],
+        answers=asked["answered"],
+        failed=asked["failed"],
+        degraded=asked["degraded"],
+        back=round(back, 1),
+        no_events=pauses["events"],
+        no_answers=pauses["answers"],
+        no_learning=pauses["learning"],
+    )
     assert asked["failed"] == 0, report["failures"]
     assert sent["given up"] == 0, report["failures"]
 
