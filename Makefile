@@ -42,9 +42,8 @@ e2e: setup cluster ## The journey on a cluster that runs containers (E2E_CLUSTER
 	@$(BIN)/pytest -m e2e -x tests/e2e
 
 images: ## Build every image with Docker; tools/images does without
-	@for role in operator gateway learner model-server; do \
+	@for role in operator gateway learner model-server pulsar; do \
 		docker build -q -f images/Dockerfile --build-arg ROLE=$$role -t recpipe/$$role:$(VERSION) . || exit 1; done
-	@docker build -q -f images/Dockerfile --build-arg ROLE=pulsar --target pulsar -t recpipe/pulsar:$(VERSION) .
 
 conformance: setup ## Ask a server of TensorFlow Serving's API what ours is asked (TFS=host:port, TFS_REST=host:port)
 	@TFS=$(TFS) TFS_REST=$(TFS_REST) $(BIN)/pytest tests/integration/serving/test_predict.py \

@@ -39,8 +39,8 @@ def values(role: str, key: str) -> list[str]:
             return [f"{name}; python_version < '3'" for name in replaced()]
         case "additions":
             return list(replaced().values()) if "model" in roles()[role]["extras"] else []
-        case "without":
-            return list(table()["slim"]["without"])
+        case "without" | "strip":
+            return list(table()["slim"][key])
         case _:
             found = roles()[role].get(key, [])
             return [str(each) for each in found] if isinstance(found, list) else [str(found)]

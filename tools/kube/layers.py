@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ CACHE = Path(os.environ.get("RECPIPE_IMAGES_CACHE", Path.home() / ".cache" / "re
 BUILD_SECONDS = 1_800
 # What the machine needs to reach package registries, lent to builds and kept out of images.
 LENT = ["/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt"]
+# Of a step's work, or documentation of packages.
+LEFTOVERS = ["tmp", "root", "run", "source", "var/cache", "var/log", "var/lib/apt/lists"]
+LEFTOVERS += [f"usr/share/{name}" for name in ("doc", "man", "locale")]
 VARIABLES = [
     "PIP_CERT",
     "SSL_CERT_FILE",
@@ -25,6 +29,21 @@ VARIABLES = [
     "https_proxy",
     "no_proxy",
 ]
+
+
+KEPT = 15
+"""Layers of a kind: each change of the project makes one a role."""
+
+
+def drop_old() -> None:
+    """Layers that were not used lately."""
+    kinds = defaultdict[str, list[Path]](list)
+    for tar in sorted((CACHE / "layers").glob("*.tar"), key=lambda each: each.stat().st_mtime, reverse=True):
+        kinds[tar.stem.rpartition("-")[0]].append(tar)
+    for tars in kinds.values():
+        for tar in tars[KEPT:]:
+            tar.unlink()
+            shutil.rmtree(tar.with_suffix(""))
 
 
 class Layer:
@@ -54,9 +73,8 @@ class Layer:
         self.folder.mkdir(parents=True)
         with self._merged() as root:
             make(root)
-        for leftover in ("tmp", "root", "run", "source", "var/cache", "var/log"):
-            if self._lower:
-                shutil.rmtree(self.folder / leftover, ignore_errors=True)
+        for leftover in LEFTOVERS if self._lower else ():
+            shutil.rmtree(self.folder / leftover, ignore_errors=True)
         beside = self.tar.with_suffix(".new")
         archive.tar(self.folder, beside)
         beside.rename(self.tar)

@@ -1,12 +1,12 @@
 """A node that runs containers: containerd, kubelet, kube-proxy, and CoreDNS inside."""
 
+import hashlib
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
-from kube import archive, control_plane
+from kube import archive, control_plane, machine
 from kube.binaries import BIN, NODE_PACKAGES, packages
 from kube.control_plane import POD_RANGE, kubectl, succeeds
 from kube.pki import Authority
@@ -14,7 +14,6 @@ from kube.processes import ClusterError, Home, run, wait
 
 NAME = "node"
 NODE_PODS = "10.244.0.0/24"
-BRIDGE = "recpipe0"
 DNS_SERVICE = "10.96.0.10"
 PAUSE = "localhost/pause:1"
 COREDNS = "localhost/coredns:1"
@@ -24,14 +23,12 @@ VOLUMES = 24
 
 def up(home: Home, fresh: bool) -> None:
     """Starts what does not run yet; waits until the node is ready and names resolve."""
-    if os.geteuid() != 0:
-        raise ClusterError("a node needs root: it mounts, and makes network interfaces")
-    packages(NODE_PACKAGES)
+    check(home)
     if fresh:
         down(home)
         shutil.rmtree(home.folder, ignore_errors=True)
     home.make(fresh=False)
-    address = _address()
+    address = machine.address(_bridge(home))
     control_plane.start(home, address, scheduler=True)
     pki = Authority.of(home)
     pki.sign(NAME, f"/O=system:nodes/CN=system:node:{NAME}", f"DNS:{NAME}", f"IP:{address}")
@@ -57,6 +54,18 @@ def up(home: Home, fresh: bool) -> None:
     kubectl(home, "apply", "-f", "-", text=json.dumps(_storage(home)))
     kubectl(home, "wait", "--for=condition=Ready", f"node/{NAME}", "--timeout=90s")
     kubectl(home, "-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=90s")
+
+
+def check(home: Home) -> None:
+    """Raises ClusterError with everything that this machine lacks."""
+    packages(NODE_PACKAGES)
+    if lacking := machine.lacks(home, _bridge(home), NODE_PODS):
+        raise ClusterError("\n  ".join(["this machine cannot be a node; it lacks", *lacking]))
+
+
+def _bridge(home: Home) -> str:
+    """Of this home alone: another's must not go down with it."""
+    return f"recpipe{hashlib.sha256(str(home.folder).encode()).hexdigest()[:6]}"
 
 
 def _storage(home: Home) -> dict[str, object]:
@@ -93,17 +102,6 @@ def _storage(home: Home) -> dict[str, object]:
     return {"apiVersion": "v1", "kind": "List", "items": [storage_class, *volumes]}
 
 
-def _address() -> str:
-    """This machine's own address: that of a node may not be loopback."""
-    found = json.loads(run(["ip", "-json", "-4", "address", "show", "scope", "global"]))
-    for interface in found:
-        if interface.get("ifname") != BRIDGE:
-            for each in interface["addr_info"]:
-                if "local" in each:
-                    return str(each["local"])
-    raise ClusterError("no network interface with a global IPv4 address; a node needs one")
-
-
 def socket(home: Home) -> Path:
     return home.path("containerd.sock")
 
@@ -115,7 +113,7 @@ def _containerd(home: Home) -> None:
         "plugins": [
             {
                 "type": "bridge",
-                "bridge": BRIDGE,
+                "bridge": _bridge(home),
                 "isGateway": True,
                 "ipMasq": True,
                 "hairpinMode": True,
@@ -231,7 +229,7 @@ def down(home: Home) -> None:
         home.stop(name)
     control_plane.down(home)
     if not home.running():
-        _unplug()
+        _unplug(_bridge(home))
     _unmount(home)
 
 
@@ -250,13 +248,13 @@ def _running(home: Home) -> bool:
     return any(line.split()[-1] == "RUNNING" for line in _ctr(home, "tasks", "list").splitlines()[1:])
 
 
-def _unplug() -> None:
+def _unplug(bridge: str) -> None:
     """Ends of pods that were killed still answer for their addresses, which others are given next."""
-    if subprocess.run(["ip", "link", "show", BRIDGE], check=False, capture_output=True).returncode:
+    if subprocess.run(["ip", "link", "show", bridge], check=False, capture_output=True).returncode:
         return
-    for each in json.loads(run(["ip", "-json", "link", "show", "master", BRIDGE])):
+    for each in json.loads(run(["ip", "-json", "link", "show", "master", bridge])):
         subprocess.run(["ip", "link", "delete", each["ifname"]], check=False, capture_output=True)
-    run(["ip", "link", "delete", BRIDGE])
+    run(["ip", "link", "delete", bridge])
 
 
 def _unmount(home: Home) -> None:

@@ -1,0 +1,52 @@
+"""A node asks for what it needs before it starts, and leaves alone what is another's. Needs root, as a node does."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ..conftest import CLUSTER, ROOT
+
+RANGE = "198.18.250.0/24"  # kept for benchmarks of networks; no node has it
+
+
+@pytest.fixture
+def kube(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    from kube import machine, node, processes
+
+    return SimpleNamespace(machine=machine, node=node, home=processes.Home)
+
+
+@pytest.fixture
+def theirs(kube: Any, tmp_path: Path) -> Iterator[str]:
+    """The bridge of another node, with an address."""
+    name: str = kube.node._bridge(kube.home(tmp_path / "other"))
+    subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True)
+    subprocess.run(["ip", "address", "add", "198.18.250.1/24", "dev", name], check=True)
+    yield name
+    subprocess.run(["ip", "link", "delete", name], check=True)
+
+
+def test_this_machine_has_all_that_a_node_needs(kube: Any, tmp_path: Path) -> None:
+    assert kube.machine.lacks(kube.home(tmp_path), "", RANGE) == []
+
+
+def test_each_thing_that_a_machine_lacks_is_named(
+    kube: Any, theirs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kube.machine, "MEMORY_BYTES", 1e18)
+    monkeypatch.setattr(kube.machine, "CONTROLLERS", ("cpu", "telepathy"))
+    lacking = "\n".join(kube.machine.lacks(kube.home(tmp_path), "", RANGE))
+    assert f"the range {RANGE} for pods: {theirs} has it" in lacking
+    assert "/sys/fs/cgroup has no telepathy" in lacking
+    assert "GB of memory: it has" in lacking
+    assert len(lacking.splitlines()) == 3
+
+
+def test_the_network_of_another_node_stays_when_a_cluster_goes_down(theirs: str, tmp_path: Path) -> None:
+    subprocess.run([CLUSTER, "down", "--home", tmp_path / "mine"], check=True)
+    assert not subprocess.run(["ip", "link", "show", theirs], check=False, capture_output=True).returncode
