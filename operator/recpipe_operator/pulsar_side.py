@@ -11,7 +11,7 @@ import tempfile
 import time
 from base64 import b64decode
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from recpipe.pulsar.deployment import Change, Desired, apply, desired, observe, 
 from recpipe.pulsar.errors import (
     AdminError,
     IncompatibleSchemaError,
+    RefusedError,
     UnauthorizedError,
     UnavailableError,
 )
@@ -215,9 +216,11 @@ async def _carry_out(admin: Admin, missing: list[Change], changes: list[str]) ->
 async def _start_stopped(
     admin: Admin, functions: tuple[DesiredFunction, ...], status: list[FunctionFares], changes: list[str]
 ) -> None:
-    """What somebody stopped is started: such a function has instances that neither run nor say why."""
+    """Starts what somebody stopped. The status does not tell that from a start under way, but the worker does."""
     for function, fares in zip(functions, status, strict=True):
-        if fares.instances and not fares.running and not fares.restarts and not fares.exceptions:
+        if fares.running == fares.instances:
+            continue
+        with suppress(RefusedError):  # no instance of it is stopped
             await admin.functions.start(function.name)
             changes.append(f"~ function {function.name}: started")
 

@@ -92,12 +92,9 @@ class Reconciler:
         found = self._findings(context, outcome, view, report, paused)
         await self._tell_changes(known, outcome, view)
         await self._report(known, conditions(found), figures(context, view, report))
-        progressing = conditions(found)[PROGRESSING].holds or not view.well
-        return (
-            min(UNSETTLED_SECONDS, self._settings.resync_seconds)
-            if progressing
-            else self._settings.resync_seconds
-        )
+        if conditions(found)[PROGRESSING].holds or not view.well:
+            return min(UNSETTLED_SECONDS, self._settings.resync_seconds)
+        return self._settings.resync_seconds - (time.monotonic() - view.looked_at)  # the next look at Pulsar is due
 
     async def _add_finalizer(self, known: Known) -> None:
         """Before anything is made outside of Kubernetes, so that nothing is ever left behind unknown."""

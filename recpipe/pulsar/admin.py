@@ -6,6 +6,8 @@ from recpipe.pulsar.rest import Rest
 from recpipe.pulsar.schemas import Schemas
 from recpipe.pulsar.topics import Topics
 
+_NO_TOPICS_BY_CLIENTS = {"allowAutoTopicCreation": False}
+
 
 class Admin:
     """One cluster. Calls raise the kinds of recpipe.pulsar.errors.AdminError."""
@@ -56,8 +58,10 @@ class Namespaces:
         found: list[str] = await self._rest.get(f"v2/namespaces/{tenant}")
         return [name.removeprefix(f"{tenant}/") for name in found]
 
-    async def create(self, tenant: str, name: str) -> None:
-        await self._rest.put(f"v2/namespaces/{tenant}/{name}")
+    async def create(self, tenant: str, name: str, *, topics_by_clients: bool = True) -> None:
+        """Clients that ask for a topic that does not exist may make it, unless `topics_by_clients` says no."""
+        policies = None if topics_by_clients else {"autoTopicCreationOverride": _NO_TOPICS_BY_CLIENTS}
+        await self._rest.put(f"v2/namespaces/{tenant}/{name}", policies)
 
     async def delete(self, tenant: str, name: str) -> None:
         """Refused while there are topics in it."""

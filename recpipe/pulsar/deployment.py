@@ -178,9 +178,10 @@ def _places(wanted: Desired, observed: Observed) -> Iterator[Change]:
     if not observed.tenant:
         yield Change(f"+ tenant {tenant}", create_tenant)
     if not observed.namespace:
+        # A reader whose topic is deleted by hand would make it anew, without partitions, before we can.
         yield Change(
             f"+ namespace {tenant}/{namespace}",
-            lambda admin: _unless_there(admin.namespaces.create(tenant, namespace)),
+            lambda admin: _unless_there(admin.namespaces.create(tenant, namespace, topics_by_clients=False)),
         )
 
 

@@ -3,20 +3,20 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from recpipe.pulsar import Admin
+from recpipe.pulsar import Admin, TopicName
 from recpipe.pulsar.deployment import desired, observe, plan
 from recpipe.pulsar.function_settings import desired_functions
 from recpipe.pulsar.topics import Retention
 from recpipe_operator.reconcile import parse
 
 from ..conftest import Kubernetes
-from .conftest import Operator, Pipeline, operating, secret, until
+from .conftest import Figure, Operator, Pipeline, operating, secret, until
 
 REPAIR_SECONDS = 30.0
 KINDS = "deploy,sts,svc,cm,netpol,pdb,hpa,ing,cronjob"
@@ -65,14 +65,17 @@ def pipeline(patient: Operator, pulsar: dict[str, str]) -> Iterator[Pipeline]:
     made.delete()
 
 
-def repaired(check: Callable[[], bool], what: str, capsys: pytest.CaptureFixture[str]) -> None:
+def repaired(check: Callable[[], bool], what: str, figure: Figure) -> None:
     started = time.monotonic()
     until(check, what, REPAIR_SECONDS)
-    with capsys.disabled():
-        print(f"\n{what}: after {time.monotonic() - started:.1f} s (bar: {REPAIR_SECONDS:.0f} s)")
+    tell(figure, what, started)
 
 
-def test_every_deleted_object_comes_back(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+def tell(figure: Figure, what: str, started: float) -> None:
+    figure(f"{what}: after {time.monotonic() - started:.1f} s (bar: {REPAIR_SECONDS:.0f} s)")
+
+
+def test_every_deleted_object_comes_back(pipeline: Pipeline, figure: Figure) -> None:
     before = {name: each["metadata"]["uid"] for name, each in pipeline.objects(KINDS).items()}
     assert {name.split()[0] for name in before} == set(EVERY_KIND)
     selector = f"recpipe.dev/pipeline={pipeline.name}"
@@ -82,11 +85,11 @@ def test_every_deleted_object_comes_back(pipeline: Pipeline, capsys: pytest.Capt
         now = {name: each["metadata"]["uid"] for name, each in pipeline.objects(KINDS).items()}
         return now.keys() == before.keys() and not set(now.values()) & set(before.values())
 
-    repaired(back, f"{len(before)} deleted objects came back", capsys)
+    repaired(back, f"{len(before)} deleted objects came back", figure)
     pipeline.settled()
 
 
-def test_every_edit_is_undone(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_edit_is_undone(pipeline: Pipeline, figure: Figure) -> None:
     before = {
         name: each["spec"] if "spec" in each else each["data"]
         for name, each in pipeline.objects(KINDS).items()
@@ -105,37 +108,58 @@ def test_every_edit_is_undone(pipeline: Pipeline, capsys: pytest.CaptureFixture[
             name: each["spec"] if "spec" in each else each["data"] for name, each in now.items()
         } == before
 
-    repaired(undone, f"{len(EDITS)} edited objects were put right", capsys)
+    repaired(undone, f"{len(EDITS)} edited objects were put right", figure)
     pipeline.settled()
 
 
-async def test_what_was_edited_in_pulsar_is_put_right(
-    pipeline: Pipeline, functions: Path, store: str, capsys: pytest.CaptureFixture[str]
+async def test_everything_in_pulsar_is_put_right(
+    pipeline: Pipeline, functions: Path, store: str, figure: Figure
 ) -> None:
+    """Edited, stopped and deleted by hand, while the functions read what is deleted."""
     resource = parse(pipeline.resource)
     wanted = desired(resource, desired_functions(resource, functions.read_bytes(), store))
-    events, _, _, items, impressions, rejected = (topic.name for topic in wanted.topics)
+    events, clean, _, items, impressions, rejected = (topic.name for topic in wanted.topics)
+    clean_function, features_function = wanted.functions
     async with Admin(resource.spec.pulsar.admin_url) as admin:
 
         async def missing() -> list[str]:
-            changes, _ = plan(wanted, await observe(admin, wanted))
-            return [change.text for change in changes]
+            changes, obstacles = plan(wanted, await observe(admin, wanted))
+            return [change.text for change in changes] + obstacles
 
-        async def put_right(what: str) -> None:
+        async def stopped() -> list[str]:
+            found = [await admin.functions.status(function.name) for function in wanted.functions]
+            return [f"{each.num_running} of {each.num_instances}" for each in found if each.num_running != 1]
+
+        async def unread() -> list[TopicName]:
+            found = {topic: await admin.topics.progress(topic) for topic in (events, clean)}
+            return [
+                topic for topic, groups in found.items() if not any(each.members for each in groups.values())
+            ]
+
+        async def put_right(what: str, *left: Callable[[], Awaitable[Sequence[object]]]) -> None:
             started = time.monotonic()
-            assert await missing() != []
-            while left := await missing():
-                assert time.monotonic() - started < REPAIR_SECONDS, left
-                await asyncio.sleep(0.5)
-            with capsys.disabled():
-                print(f"\n{what}: after {time.monotonic() - started:.1f} s (bar: {REPAIR_SECONDS:.0f} s)")
+            for look in left:
+                while found := await look():
+                    assert time.monotonic() - started < REPAIR_SECONDS, found
+                    await asyncio.sleep(0.5)
+            tell(figure, what, started)
 
         assert await missing() == []
         await admin.topics.set_retention(events, Retention(1))
         await admin.topics.unsubscribe(items, "learner")
         await admin.topics.set_compatibility(impressions, "ALWAYS_COMPATIBLE")
         await admin.schemas.delete(rejected)
-        clean_function, _ = wanted.functions
         await admin.functions.update(clean_function.name, clean_function.config | {"parallelism": 2})
-        await put_right("five edits in Pulsar were undone")
+        assert len(await missing()) == 5
+        await put_right("five edits in Pulsar were undone", missing, stopped)
+        await admin.functions.stop(features_function.name)
+        await put_right("a stopped function was started", stopped)
+        await admin.functions.delete(clean_function.name)
+        assert len(await missing()) == 1
+        await put_right("a deleted function came back", missing)
+        for topic in wanted.topics:
+            await admin.topics.delete(topic.name)
+        assert [text for text in await missing() if text.startswith("+ topic")]
+        await put_right("six deleted topics came back", missing)
+        await put_right("they are read again", unread)
     pipeline.settled()
