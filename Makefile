@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 VERSION := 0.1.0
 CACHE ?= $(HOME)/.cache/recpipe
+export RECPIPE_CLUSTER_CACHE ?= $(CACHE)/cluster
+export RECPIPE_IMAGES_CACHE ?= $(CACHE)/images
+export RECPIPE_PULSAR_CACHE ?= $(CACHE)/pulsar
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := help

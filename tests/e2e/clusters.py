@@ -201,7 +201,13 @@ class Cluster:
             "events.txt": ("get", "events", "-A", "--sort-by=.lastTimestamp"),
         }.items():
             self._save(folder / name, *arguments)
-        for pod in self.names("pods"):
+        functions = "tail -n 2000 /tmp/logs/functions/*/*/*/*"
+        self._save(folder / "functions.log", "exec", "pulsar-0", "--", "sh", "-c", functions)
+        try:
+            pods = self.names("pods")
+        except (AssertionError, subprocess.TimeoutExpired):  # said in overview.txt
+            pods = []
+        for pod in pods:
             self._save(folder / f"{pod}.log", "logs", pod, "--all-containers", "--tail=5000")
             self._save(folder / f"{pod}.previous.log", "logs", pod, "--all-containers", "--previous")
         self.provider.logs(folder)
@@ -209,5 +215,5 @@ class Cluster:
     def _save(self, file: Path, *arguments: str) -> None:
         try:
             file.write_text(self.kubectl(*arguments))
-        except AssertionError as error:
+        except (AssertionError, subprocess.TimeoutExpired) as error:
             file.write_text(str(error))
