@@ -94,7 +94,8 @@ class Reconciler:
         await self._report(known, conditions(found), figures(context, view, report))
         if conditions(found)[PROGRESSING].holds or not view.well:
             return min(UNSETTLED_SECONDS, self._settings.resync_seconds)
-        return self._settings.resync_seconds - (time.monotonic() - view.looked_at)  # the next look at Pulsar is due
+        # The next look at Pulsar is due.
+        return self._settings.resync_seconds - (time.monotonic() - view.looked_at)
 
     async def _add_finalizer(self, known: Known) -> None:
         """Before anything is made outside of Kubernetes, so that nothing is ever left behind unknown."""
