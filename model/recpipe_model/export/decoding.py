@@ -54,11 +54,8 @@ def live_state(blob: tf.Tensor, tables: Tables) -> LiveState:
     """Decodes a blob; "" and blobs of another version or shape count as that of the export."""
     buckets, components = tables.weights
     prefix = struct.pack("<I3i", LIVE_MAGIC, buckets, components, _TOTALS)
-    words = tf.cond(
-        tf.equal(tf.strings.substr(blob, 0, len(prefix)), prefix),
-        lambda: tf.io.decode_raw(blob, tf.int32),
-        lambda: tf.io.decode_raw(tables.live, tf.int32),
-    )
+    blob = tf.where(tf.equal(tf.strings.substr(blob, 0, len(prefix)), prefix), blob, tables.live)
+    words = tf.io.decode_raw(blob, tf.int32)
     tokens, numbers = tables.settings.tokens, tables.settings.numbers
     # Each section's name, how many words an entry has, and where the header counts the entries.
     sections = [
@@ -96,18 +93,19 @@ def live_state(blob: tf.Tensor, tables: Tables) -> LiveState:
 
 
 def neighbour_rows(rows: tf.Tensor, neighbours: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes rows [R] of at most `neighbours` entries.
+    """Decodes rows [B, R] of at most `neighbours` entries.
 
     Returns:
-        Items [R * neighbours], and their strengths [R * neighbours, STRENGTHS]. Where a row is
+        Items [B, R * neighbours], and their strengths [B, R * neighbours, STRENGTHS]. Where a row is
         shorter, items of strength 0.
     """
     size = 4 * _ROW_HEADER + neighbours * ENTRY.itemsize
     words = tf.io.decode_raw(rows, tf.int32, fixed_length=size)
-    entries = tf.reshape(words[:, _ROW_HEADER:], [-1, ENTRY.itemsize // 4])
-    items, halves = tf.split(entries, [1, STRENGTHS // 2], 1)
-    strengths = tf.reshape(tf.bitcast(halves, tf.float16), [-1, STRENGTHS])
-    return items[:, 0], tf.cast(strengths, tf.float32)
+    batch = tf.shape(rows)[0]
+    entries = tf.reshape(words[..., _ROW_HEADER:], [batch, -1, ENTRY.itemsize // 4])
+    items, halves = tf.split(entries, [1, STRENGTHS // 2], 2)
+    strengths = tf.reshape(tf.bitcast(halves, tf.float16), [batch, -1, STRENGTHS])
+    return items[..., 0], tf.cast(strengths, tf.float32)
 
 
 def is_row(blobs: tf.Tensor) -> tf.Tensor:

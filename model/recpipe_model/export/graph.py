@@ -12,9 +12,6 @@ from recpipe_model.export.candidates import Candidates, join
 from recpipe_model.export.decoding import LiveState, is_row, live_state, neighbour_rows
 from recpipe_model.export.tables import Tables
 
-_UNKNOWN = np.iinfo(np.int32).max
-"""Index of an item that neither the export nor the live blob knows."""
-
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
@@ -61,33 +58,29 @@ class Scorer:
         """
         settings = self.tables.settings
         now = live_state(live, self.tables)
-        announced = self._announced(now)
-        length = tf.minimum(tf.shape(recent_items)[1], settings.recent)
-        latest = tf.minimum(length, settings.rows)
-        missing = tf.fill([tf.shape(rows)[0], settings.rows], "")
-        queries = (
-            recent_items[:, :length],
-            recent_ages[:, :length],
-            recent_weights[:, :length],
-            tf.concat([rows, missing], 1)[:, :latest],
-            exclude,
-            context,
+        names = recent_items[:, : settings.recent]
+        known = tf.not_equal(names, "")
+        ages = tf.where(known, recent_ages[:, : settings.recent], np.inf)
+        weights = tf.where(known, recent_weights[:, : settings.recent], 0)
+        recent, excluded = tf.split(
+            self._indices(tf.concat([names, exclude], 1), now),
+            [tf.shape(names)[1], tf.shape(exclude)[1]],
+            axis=1,
+            num=2,
         )
-
-        def answer(query: Any) -> tuple[tf.Tensor, ...]:
-            return self._best(query, k, now, announced)
-
-        items, scores, shares = tf.cond(
-            tf.equal(tf.shape(recent_items)[0], 1),  # the usual one, without the loop's cost
-            lambda: tuple(part[None] for part in answer([each[0] for each in queries])),
-            lambda: tf.map_fn(answer, queries, fn_output_signature=(tf.string, tf.float32, tf.float32)),
+        candidates = self._candidates(recent, ages, weights, excluded, rows, now)
+        evidence, alive = self._evidence(candidates, ages, now)
+        blend = scoring.blend(now.weights, known, ages, self.contexts.lookup(context))
+        embedded = scoring.embedding(
+            self._gather("source", recent[:, : settings.embedded]),
+            self._gather("taste", recent),
+            self._gather("target", candidates.items),
+            known,
         )
-        return {
-            "items": items,
-            "scores": scores,
-            "shares": shares,
-            "components": tf.constant(self.tables.components),
-        }
+        shares = tf.concat([scoring.features(evidence) * blend[..., None], embedded], 1)
+        scores = tf.reduce_sum(shares, 1)
+        scores = tf.where(candidates.allowed & (alive > 0), scores, -np.inf)
+        return self._best(candidates.items, scores, shares, k, now)
 
     def _announced(self, now: LiveState) -> tf.Tensor:
         """[new, ...] content of the announced items, as in the exported table."""
@@ -100,46 +93,36 @@ class Scorer:
         ]
         return tf.concat([now.tokens + 1, tf.bitcast(tf.concat(floats, 1), tf.int32)], 1)
 
-    def _best(self, query: Any, k: tf.Tensor, now: LiveState, announced: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """The best items, their scores and shares for one query."""
-        settings = self.tables.settings
-        names, ages, weights, rows, exclude, context = query
-        known = tf.not_equal(names, "")
-        ages = tf.where(known, ages, np.inf)
-        weights = tf.where(known, weights, 0)
-        recent, excluded = tf.split(
-            self._indices(tf.concat([names, exclude], 0), now), [tf.size(names), tf.size(exclude)], num=2
+    def _best(
+        self, items: tf.Tensor, scores: tf.Tensor, shares: tf.Tensor, k: tf.Tensor, now: LiveState
+    ) -> dict[str, tf.Tensor]:
+        """The outputs, of [B, M] candidates, their scores, -inf where not allowed, and shares [B, C, M]."""
+        count = tf.shape(items)[1]
+        scores, best = tf.math.top_k(
+            tf.pad(scores, tf.stack([[0, 0], tf.stack([0, k])]), constant_values=-np.inf), k
         )
-        candidates = self._candidates(recent, ages, weights, excluded, rows, now)
-        evidence, alive = self._evidence(candidates, ages, now, announced)
-        blend = scoring.blend(now.weights, known, ages, self.contexts.lookup(context))[:, None]
-        embedded = scoring.embedding(
-            self._gather("source", recent[: settings.embedded]),
-            self._gather("taste", recent),
-            self._gather("target", candidates.items),
-            known,
-        )
-        shares = tf.concat([scoring.features(evidence) * blend, embedded], 0)
-        scores = tf.reduce_sum(shares, 0)
-        scores = tf.where(candidates.allowed & (alive > 0), scores, -np.inf)
-
-        scores, best = tf.math.top_k(tf.concat([scores, tf.fill([k], -np.inf)], 0), k)
         found = scores > -np.inf
-        best = tf.minimum(best, tf.size(candidates.items) - 1)
-        items = tf.gather(candidates.items, best)
+        best = tf.minimum(best, count - 1)
+        items = tf.reshape(tf.gather(items, best, axis=1, batch_dims=1), [-1])
         place = items - now.first
         names = _overlaid(self._gather("names", items), now.names, (place >= 0) & (place < now.new), place)
+        names = tf.reshape(names, tf.shape(best))
         each = tf.eye(len(self.tables.components))  # a product with it transposes, and quicker
-        shares = tf.matmul(tf.gather(shares, best, axis=1), each, transpose_a=True)
-        return tf.where(found, names, ""), tf.where(found, scores, 0), tf.where(found[:, None], shares, 0)
+        shares = tf.matmul(tf.gather(shares, best, axis=2, batch_dims=1), each, transpose_a=True)
+        return {
+            "items": tf.where(found, names, ""),
+            "scores": tf.where(found, scores, 0),
+            "shares": tf.where(found[..., None], shares, 0),
+            "components": tf.constant(self.tables.components),
+        }
 
     def _indices(self, names: tf.Tensor, now: LiveState) -> tf.Tensor:
         """Indices of item ids."""
         exported = self.vocabulary.lookup(names)
         # The announced names come first and are distinct, so that each is numbered by its place.
-        _, place = tf.unique(tf.concat([now.names, names], 0))
-        place = place[now.new[0] :]
-        announced = tf.where(place < now.new, now.first + place, _UNKNOWN)
+        _, place = tf.unique(tf.concat([now.names, tf.reshape(names, [-1])], 0))
+        place = tf.reshape(place[now.new[0] :], tf.shape(names))
+        announced = tf.where(place < now.new, now.first + place, self._nothing(now))
         return tf.where(exported < 0, announced, exported)
 
     def _candidates(
@@ -152,31 +135,37 @@ class Scorer:
         now: LiveState,
     ) -> Candidates:
         settings = self.tables.settings
-        count = tf.size(rows)
+        latest = recent[:, : settings.rows]
+        count = tf.shape(latest)[1]
+        rows = tf.pad(rows, [[0, 0], [0, settings.rows]])[:, :count]
         live = is_row(rows)
-        own = self._gather("rows", tf.where(live, _UNKNOWN, recent[:count]))
+        nothing = self._nothing(now)
+        own = self._gather("rows", tf.where(live, nothing, latest))
         neighbours, strengths = neighbour_rows(tf.where(live, rows, own), settings.neighbours)
-        evidence = scoring.covisits(strengths, ages[:count], weights[:count], settings.rows)
+        evidence = scoring.covisits(strengths, ages[:, :count], weights[:, :count], settings.rows)
         end = (now.first + now.new)[0]
         newest = tf.range(tf.maximum(end - settings.fresh, 0), end)
         return join(
             recent=recent,
-            always=tf.concat([now.popular, newest, [_UNKNOWN]], 0),
-            neighbours=neighbours,
+            always=tf.concat([now.popular, newest, [nothing]], 0),
+            neighbours=tf.minimum(neighbours, nothing),
             evidence=evidence,
             excluded=excluded,
-            deleted=now.deleted,
+            deleted=tf.minimum(now.deleted, nothing),
+            nothing=nothing,
             shortlist=settings.shortlist,
         )
 
     def _evidence(
-        self, candidates: Candidates, ages: tf.Tensor, now: LiveState, announced: tf.Tensor
+        self, candidates: Candidates, ages: tf.Tensor, now: LiveState
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Evidence [C, S] of the candidates, and whether each is alive [S]."""
+        """Evidence [B, C, M] of the candidates, and whether each is alive [B, M]."""
         tables, settings = self.tables, self.tables.settings
-        items = candidates.items
+        shape = tf.shape(candidates.items)
+        items = tf.reshape(candidates.items, [-1])
         place = items - now.first
-        words = _overlaid(self._gather("content", items), announced, (place >= 0) & (place < now.new), place)
+        announced = (place >= 0) & (place < now.new)
+        words = _overlaid(self._gather("content", items), self._announced(now), announced, place)
         tokens, floats = tf.split(words, [settings.tokens, 1 + settings.numbers + 4 + 1], 1)
         floats = tf.bitcast(floats, tf.float32)
         content, statistics, alive = tf.split(floats, [1 + settings.numbers, 4, 1], 1)
@@ -189,19 +178,31 @@ class Scorer:
         hot = tf.equal(tf.gather(tf.concat([now.hot, [-1]], 0), place), items)
         statistics = _overlaid(aged, now.hot_statistics, hot, place)
         floats = tf.concat([content, statistics, alive], 1)
+        floats = tf.reshape(floats, [*tf.unstack(shape, num=2), floats.shape[1]])
         content, statistics, alive = tf.split(
-            scoring.columns(floats, range(floats.shape[1])), [1 + settings.numbers, 4, 1]
+            scoring.columns(floats, range(floats.shape[2])), [1 + settings.numbers, 4, 1], 1
         )
+        recent = candidates.recent
         evidence = tf.concat(
             [
                 scoring.cosines(candidates.evidence, statistics),
                 scoring.trends(statistics, now.totals),
-                scoring.repeats(candidates.recent, ages, tf.size(items)),
-                scoring.content(tokens, content, candidates.recent, tables.rarity, tables.deviations),
+                scoring.repeats(recent + (tf.range(shape[0]) * shape[1])[:, None], ages, shape),
+                scoring.content(
+                    tf.reshape(tokens, [*tf.unstack(shape, num=2), settings.tokens]),
+                    content,
+                    recent,
+                    tables.rarity,
+                    tables.deviations,
+                ),
             ],
-            0,
+            1,
         )
-        return evidence, alive[0]
+        return evidence, alive[:, 0]
+
+    def _nothing(self, now: LiveState) -> tf.Tensor:
+        """Index of an item that neither the export nor the live blob knows, greater than all others."""
+        return tf.maximum((now.first + now.new)[0], self.variables["names"].shape[0] - 1)
 
     def _gather(self, table: str, items: tf.Tensor) -> tf.Tensor:
         variable = self.variables[table]
