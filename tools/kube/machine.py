@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from kube.processes import ClusterError, Home, run
@@ -17,11 +17,11 @@ FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 PROBE = "recpipe-probe"
 
 
-def lacks(home: Home, bridge: str, pods: str) -> list[str]:
+def lacks(home: Home, bridges: Collection[str], pods: str) -> list[str]:
     """What a node needs and this machine has not; with what the machine said.
 
     Args:
-        bridge: the interface that may have addresses in the range of the pods.
+        bridges: interfaces that may have addresses in the range of the pods.
         pods: their range.
     """
     if sys.platform != "linux" or os.geteuid() != 0:
@@ -34,8 +34,8 @@ def lacks(home: Home, bridge: str, pods: str) -> list[str]:
         "rules of Services (iptables: nat, comment, statistic)": _rules,
         "forwarding between pods (net.ipv4.ip_forward)": _forwarding,
         f"limits of containers (cgroup controllers {', '.join(CONTROLLERS)})": _controllers,
-        "an address of its own": lambda: address(bridge),
-        f"the range {pods} for pods": lambda: _free(pods, bridge),
+        "an address of its own": lambda: address(bridges),
+        f"the range {pods} for pods": lambda: _free(pods, bridges),
         f"{DISK_BYTES / 1e9:.0f} GB of disk for images": lambda: _disk(home.folder),
         f"{MEMORY_BYTES / 1e9:.0f} GB of memory": _memory,
     }
@@ -48,10 +48,10 @@ def lacks(home: Home, bridge: str, pods: str) -> list[str]:
     return found
 
 
-def address(bridge: str) -> str:
+def address(bridges: Collection[str]) -> str:
     """This machine's own: that of a node may not be loopback."""
     for interface in _addresses():
-        if interface["ifname"] != bridge:
+        if interface["ifname"] not in bridges:
             for each in interface["addr_info"]:
                 if each.get("scope") == "global" and "local" in each:
                     return str(each["local"])
@@ -63,10 +63,10 @@ def _addresses() -> list[dict[str, list[dict[str, str]]]]:
     return [each for each in found if each.get("ifname")]
 
 
-def _free(pods: str, bridge: str) -> None:
+def _free(pods: str, bridges: Collection[str]) -> None:
     taken = f"{pods.rpartition('.')[0]}."
     for interface in _addresses():
-        if interface["ifname"] != bridge and any(
+        if interface["ifname"] not in bridges and any(
             each.get("local", "").startswith(taken) for each in interface["addr_info"]
         ):
             raise ClusterError(

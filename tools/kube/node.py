@@ -10,10 +10,11 @@ from kube import archive, control_plane, machine
 from kube.binaries import BIN, NODE_PACKAGES, packages
 from kube.control_plane import POD_RANGE, kubectl, succeeds
 from kube.pki import Authority
-from kube.processes import ClusterError, Home, run, wait
+from kube.processes import ClusterError, Home, living, run, wait
 
 NAME = "node"
 NODE_PODS = "10.244.0.0/24"
+BRIDGES = "recpipe"
 DNS_SERVICE = "10.96.0.10"
 PAUSE = "localhost/pause:1"
 COREDNS = "localhost/coredns:1"
@@ -24,11 +25,13 @@ VOLUMES = 24
 def up(home: Home, fresh: bool) -> None:
     """Starts what does not run yet; waits until the node is ready and names resolve."""
     check(home)
+    for bridge in _abandoned() - {_bridge(home)}:
+        _unplug(bridge)
     if fresh:
         down(home)
         shutil.rmtree(home.folder, ignore_errors=True)
     home.make(fresh=False)
-    address = machine.address(_bridge(home))
+    address = machine.address([_bridge(home)])
     control_plane.start(home, address, scheduler=True)
     pki = Authority.of(home)
     pki.sign(NAME, f"/O=system:nodes/CN=system:node:{NAME}", f"DNS:{NAME}", f"IP:{address}")
@@ -59,13 +62,20 @@ def up(home: Home, fresh: bool) -> None:
 def check(home: Home) -> None:
     """Raises ClusterError with everything that this machine lacks."""
     packages(NODE_PACKAGES)
-    if lacking := machine.lacks(home, _bridge(home), NODE_PODS):
+    if lacking := machine.lacks(home, {_bridge(home), *_abandoned()}, NODE_PODS):
         raise ClusterError("\n  ".join(["this machine cannot be a node; it lacks", *lacking]))
 
 
 def _bridge(home: Home) -> str:
     """Of this home alone: another's must not go down with it."""
-    return f"recpipe{hashlib.sha256(str(home.folder).encode()).hexdigest()[:6]}"
+    return f"{BRIDGES}{hashlib.sha256(str(home.folder).encode()).hexdigest()[:6]}"
+
+
+def _abandoned() -> set[str]:
+    """Bridges of nodes that were killed instead of brought down."""
+    there = json.loads(run(["ip", "-json", "link", "show", "type", "bridge"]))
+    ours = {each["ifname"] for each in there if each.get("ifname", "").startswith(BRIDGES)}
+    return ours - {_bridge(Home(folder)) for folder in living()}
 
 
 def _storage(home: Home) -> dict[str, object]:

@@ -1,6 +1,8 @@
 """A node asks for what it needs before it starts, and leaves alone what is another's. Needs root, as a node does."""
 
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,7 +34,7 @@ def theirs(kube: Any, tmp_path: Path) -> Iterator[str]:
 
 
 def test_this_machine_has_all_that_a_node_needs(kube: Any, tmp_path: Path) -> None:
-    assert kube.machine.lacks(kube.home(tmp_path), "", RANGE) == []
+    assert kube.machine.lacks(kube.home(tmp_path), [], RANGE) == []
 
 
 def test_each_thing_that_a_machine_lacks_is_named(
@@ -40,11 +42,22 @@ def test_each_thing_that_a_machine_lacks_is_named(
 ) -> None:
     monkeypatch.setattr(kube.machine, "MEMORY_BYTES", 1e18)
     monkeypatch.setattr(kube.machine, "CONTROLLERS", ("cpu", "telepathy"))
-    lacking = "\n".join(kube.machine.lacks(kube.home(tmp_path), "", RANGE))
+    lacking = "\n".join(kube.machine.lacks(kube.home(tmp_path), [], RANGE))
     assert f"the range {RANGE} for pods: {theirs} has it" in lacking
     assert "/sys/fs/cgroup has no telepathy" in lacking
     assert "GB of memory: it has" in lacking
     assert len(lacking.splitlines()) == 3
+
+
+def test_the_range_of_a_node_that_was_killed_is_free(kube: Any, theirs: str, tmp_path: Path) -> None:
+    assert theirs in kube.node._abandoned()
+    alive = os.environ | {"RECPIPE_CLUSTER_HOME": str(tmp_path / "other")}
+    command = [sys.executable, "-c", "print(flush=True); input()"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=alive, text=True, **pipes) as process:  # type: ignore[call-overload]
+        process.stdout.readline()
+        assert theirs not in kube.node._abandoned()
+        process.communicate("\n")
 
 
 def test_the_network_of_another_node_stays_when_a_cluster_goes_down(theirs: str, tmp_path: Path) -> None:
