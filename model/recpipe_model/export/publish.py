@@ -2,12 +2,15 @@
 
 import errno
 import tempfile
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from recpipe.horizon import SIGNATURES, TASTE_INPUTS, Horizon
 from recpipe_model.export.saved_model import write
 from recpipe_model.export.tables import Tables
 from recpipe_model.hybrid import HybridModel, Query
@@ -50,18 +53,20 @@ def _placed(beside: Path, models: Path, version: int) -> Path:
 
 def _verify(model: HybridModel, folder: Path) -> None:
     """Asks the graph and the model the same questions, a new user's among them."""
-    signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    signatures = tf.saved_model.load(str(folder)).signatures
     newest = range(max(len(model.vocabulary) - QUERIES, 0), len(model.vocabulary))
     histories = [[], *([model.vocabulary[item]] for item in newest), model.popular(RECENT)]
-    for items in histories:
+    for items, horizon in product(histories, Horizon):
         ages = [60.0 * (position + 1) for position in range(len(items))]
-        query = model.query(items, ages, [1.0] * len(items))
-        answer = signature(**inputs_of(model, query))
+        query = replace(model.query(items, ages, [1.0] * len(items)), horizon=horizon)
+        answer = signatures[SIGNATURES[horizon]](**inputs_of(model, query))
         expected = model.recommend(query, K)
         scores = answer["scores"].numpy()[0][: len(expected.items)]
         if not np.allclose(scores, expected.scores, rtol=TOLERANCE, atol=TOLERANCE):
             worst = float(np.abs(scores - expected.scores).max())
-            raise ExportError(f"after {items} the graph's scores differ from the learner's by {worst:.2g}")
+            raise ExportError(
+                f"{horizon} after {items}: the graph's scores differ from the learner's by {worst:.2g}"
+            )
 
 
 def inputs_of(model: HybridModel, query: Query) -> dict[str, Any]:
@@ -71,7 +76,7 @@ def inputs_of(model: HybridModel, query: Query) -> dict[str, Any]:
     def strings(values: list[Any]) -> tf.Tensor:
         return tf.constant([values or [b""]], tf.string)
 
-    return {
+    inputs = {
         "recent_items": strings(items),
         "recent_ages": tf.constant([query.ages.tolist() or [0.0]], tf.float32),
         "recent_weights": tf.constant([query.weights.tolist() or [0.0]], tf.float32),
@@ -81,3 +86,4 @@ def inputs_of(model: HybridModel, query: Query) -> dict[str, Any]:
         "context": strings(list(query.context)),
         "k": tf.constant(K, tf.int32),
     }
+    return inputs if query.horizon is Horizon.NEXT else {name: inputs[name] for name in TASTE_INPUTS}

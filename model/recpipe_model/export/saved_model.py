@@ -7,8 +7,10 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
+from recpipe.horizon import SIGNATURES, TASTE_INPUTS, Horizon
 from recpipe_model.export.graph import Scorer
 from recpipe_model.export.tables import Tables
+from recpipe_model.export.taste import TasteScorer
 from recpipe_model.hybrid.arrays import Array
 
 _v1 = (
@@ -29,15 +31,18 @@ def _meta_graph(tables: Tables) -> Any:
     with tf.Graph().as_default() as graph:
         variables = {name: _variable(name, table) for name, table in tables.large.items()}
         ids = variables["names"].read_value()[:-1]
+        vocabulary = _numbered(ids, tf.range(tf.size(ids)))
         scorer = Scorer(
             tables=tables,
             variables=variables,
-            vocabulary=_numbered(ids, tf.range(tf.size(ids))),
+            vocabulary=vocabulary,
             # "" pads the input, and no table may be empty.
             contexts=_numbered(tf.constant(["", *tables.contexts]), tf.range(-1, len(tables.contexts))),
         )
         inputs = _placeholders()
         outputs = {name: tf.identity(tensor, name) for name, tensor in scorer(**inputs).items()}
+        of_taste = {name: inputs[name] for name in TASTE_INPUTS}
+        by_taste = TasteScorer(tables, variables, vocabulary)(**of_taste)
         _v1.add_to_collection(_v1.saved_model.constants.MAIN_OP_KEY, _v1.tables_initializer())
         meta_graph = _v1.train.export_meta_graph(
             graph=graph,
@@ -47,15 +52,18 @@ def _meta_graph(tables: Tables) -> Any:
                 tags=[_v1.saved_model.tag_constants.SERVING]
             ),
         )
-        info = _v1.saved_model.build_tensor_info
-        meta_graph.signature_def[tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY].CopyFrom(
-            _v1.saved_model.build_signature_def(
-                inputs={name: info(tensor) for name, tensor in inputs.items()},
-                outputs={name: info(tensor) for name, tensor in outputs.items()},
-                method_name=_v1.saved_model.signature_constants.PREDICT_METHOD_NAME,
-            )
-        )
+        for horizon, ins, outs in ((Horizon.NEXT, inputs, outputs), (Horizon.TASTE, of_taste, by_taste)):
+            meta_graph.signature_def[SIGNATURES[horizon]].CopyFrom(_signature(ins, outs))
     return meta_graph
+
+
+def _signature(inputs: Mapping[str, tf.Tensor], outputs: Mapping[str, tf.Tensor]) -> Any:
+    info = _v1.saved_model.build_tensor_info
+    return _v1.saved_model.build_signature_def(
+        inputs={name: info(tensor) for name, tensor in inputs.items()},
+        outputs={name: info(tensor) for name, tensor in outputs.items()},
+        method_name=_v1.saved_model.signature_constants.PREDICT_METHOD_NAME,
+    )
 
 
 def _placeholders() -> dict[str, tf.Tensor]:

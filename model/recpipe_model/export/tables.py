@@ -21,6 +21,7 @@ class Tables:
         contexts: `key=value` pairs that have a bucket of their own, in the buckets' order.
         rarity: [1 + token buckets] of each token, 0 of none, which comes first.
         deviations: [numbers] of each numeric attribute.
+        common: [taste dimensions] what every history adds to the user's taste, but for its length.
         time: seconds since the epoch of the statistics.
         event: events learned by then.
         live: the live blob of that time.
@@ -31,6 +32,8 @@ class Tables:
             content: [N + 1, tokens + numbers + 2] int32: tokens (-1 for none), and as bits of
                 float32: numbers (NONE for none), 1 / length of the tf-idf vector, alive or not.
             source, taste, target: [N + 1, dimensions].
+            liked: [N + 1, taste dimensions] of what the user likes at all, each scaled.
+            scales: [N + 1] of these; 0 where the item has had no event, or is deleted.
     """
 
     settings: Settings
@@ -39,6 +42,7 @@ class Tables:
     contexts: tuple[str, ...]
     rarity: Floats
     deviations: Floats
+    common: Floats
     time: float
     event: float
     live: bytes
@@ -58,6 +62,7 @@ class Tables:
             contexts=tuple(contexts),
             rarity=rarity,
             deviations=arrays["deviations"],
+            common=arrays["common"],
             time=float(arrays["time"]),
             event=float(arrays["event"]),
             live=model.live(len(names)),
@@ -70,6 +75,8 @@ class Tables:
                 "source": _and_nothing(arrays["source"], 0),
                 "taste": _and_nothing(arrays["taste"], 0),
                 "target": _and_nothing(arrays["target"], 0),
+                "liked": _and_nothing(arrays["liked"], 0),
+                "scales": _and_nothing(arrays["scales"], 0),
             },
         )
 

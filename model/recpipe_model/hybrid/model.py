@@ -280,6 +280,7 @@ class HybridModel:
         """The vocabulary in order of index, and the arrays that a graph needs to score as this model does."""
         count = len(self.vocabulary)
         items = np.arange(count, dtype=np.int32)
+        vectors, scales, common = self._scoring.taste.vectors(self._scoring.covisits.visits[:count])
         return self.vocabulary.names(), {
             "alive": self._scoring.alive[:count],
             "statistics": self._scoring.trends.statistics(items),
@@ -292,6 +293,9 @@ class HybridModel:
             "source": self._scoring.embedding.source[:count],
             "taste": self._scoring.embedding.taste[:count],
             "target": self._scoring.embedding.target[:count],
+            "liked": vectors * scales[:, None],
+            "scales": scales,
+            "common": common,
             "weights": self._scoring.blend.weights,
         }
 

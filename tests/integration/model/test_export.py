@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from recpipe.horizon import Horizon
 from recpipe_model.export import ExportError, export, publish
 from recpipe_model.hybrid import HybridModel
 
@@ -30,11 +31,16 @@ def model() -> HybridModel:
 
 
 @pytest.fixture(scope="module")
-def signature(model: HybridModel, tmp_path_factory: pytest.TempPathFactory):
+def signatures(model: HybridModel, tmp_path_factory: pytest.TempPathFactory):
     folder = export(model, tmp_path_factory.mktemp("models"), 1)
     loaded = tf.saved_model.load(str(folder))
-    yield loaded.signatures["serving_default"]
+    yield loaded.signatures
     del loaded
+
+
+@pytest.fixture(scope="module")
+def signature(signatures):
+    return signatures["serving_default"]
 
 
 @pytest.mark.parametrize("user", [f"u{number}" for number in range(0, 200, 20)] + ["nobody"])
@@ -46,6 +52,29 @@ def test_scores_and_shares_are_the_learners(model: HybridModel, signature, user:
     assert answer["scores"].numpy()[0] == pytest.approx(expected.scores, rel=1e-5, abs=1e-5)
     assert answer["shares"].numpy()[0] == pytest.approx(expected.shares, rel=1e-5, abs=1e-5)
     assert [name.decode() for name in answer["components"].numpy()] == list(expected.components)
+
+
+@pytest.mark.parametrize("user", [f"u{number}" for number in range(0, 200, 20)] + ["nobody"])
+def test_scores_of_the_taste_are_the_learners(model: HybridModel, signatures, user: str) -> None:
+    query = model.query_of(user, 130_000.0, horizon=Horizon.TASTE)
+    answer = signatures["taste"](**publish.inputs_of(model, query))
+    expected = model.recommend(query, publish.K)
+    assert [name.decode() for name in answer["items"].numpy()[0]] == list(expected.items)
+    assert answer["scores"].numpy()[0] == pytest.approx(expected.scores, rel=1e-5, abs=1e-5)
+    assert answer["shares"].numpy()[0] == pytest.approx(expected.shares, rel=1e-5, abs=1e-5)
+    assert [name.decode() for name in answer["components"].numpy()] == list(expected.components)
+
+
+def test_of_the_taste_neither_excluded_nor_deleted_items_come_out(tmp_path: Path) -> None:
+    model = HybridModel()
+    for number in range(90):
+        model.learn(f"u{number % 9}", f"i{number % 10}", float(number))
+    signature = tf.saved_model.load(str(export(model, tmp_path, 1))).signatures["taste"]
+    model.delete_item("i3")
+    query = model.query_of("u1", 100.0, horizon=Horizon.TASTE)
+    found = signature(**publish.inputs_of(model, query) | {"exclude": tf.constant([[b"i4", b"unknown"]])})
+    names = [name.decode() for name in found["items"].numpy()[0] if name]
+    assert sorted(names) == [f"i{item}" for item in range(10) if item not in (3, 4)]
 
 
 def test_an_excluded_item_never_comes_out(model: HybridModel, signature) -> None:
