@@ -13,6 +13,7 @@ from typing import Final
 from recpipe import connections, process
 from recpipe.bus import Bus
 from recpipe.connections import Connections
+from recpipe.horizon import Horizon
 from recpipe.pipeline_file import InvalidPipelineError, load_pipeline
 from recpipe.spec import RecommenderPipeline
 from recpipe.store import Keys
@@ -58,10 +59,13 @@ async def main(
 
     refresh_seconds = min(spec.model.live_interval.total_seconds(), LONGEST_REFRESH_SECONDS)
     inputs = LiveInputs(store, names, refresh_seconds)
-    model = Model(client, pipeline.name, spec.serving.deadline.total_seconds(), lambda: inputs.blob)
+    deadline = spec.serving.deadline.total_seconds()
+    models = {
+        horizon: Model(client, pipeline.name, deadline, lambda: inputs.blob, horizon) for horizon in Horizon
+    }
     impressions = Impressions(bus, topics.impressions)
     intake = Intake(spec, topics, bus)
-    recommender = Recommender(spec, StoreReads(store, names), inputs, model, impressions)
+    recommender = Recommender(spec, StoreReads(store, names), inputs, models, impressions)
     events = Events(intake, keys, spec.gateway.cors_origins)
     health = Health(bus.tally, lambda seconds: client.status(pipeline.name, timeout=seconds))
     endpoints = [

@@ -150,7 +150,13 @@ class Resource:
 def _is_repeatable(kind: type[msgspec.Struct]) -> dict[str, bool]:
     """A query's parameters, and whether each may be given more than once."""
     fields = msgspec.inspect.type_info(kind).fields  # type: ignore[attr-defined]
-    return {each.encode_name: isinstance(each.type, msgspec.inspect.ListType) for each in fields}
+    return {each.encode_name: _is_list(each.type) for each in fields}
+
+
+def _is_list(kind: msgspec.inspect.Type) -> bool:
+    while isinstance(kind, msgspec.inspect.Metadata):  # a described type
+        kind = kind.type
+    return isinstance(kind, msgspec.inspect.ListType)
 
 
 def _decoded(request: Request, kind: type[msgspec.Struct]) -> msgspec.Struct:

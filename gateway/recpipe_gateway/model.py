@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
+from recpipe.horizon import SIGNATURES, TASTE_INPUTS, Horizon
 from recpipe_gateway.breaker import CircuitBreaker, CircuitOpenError
 from recpipe_gateway.coalescer import Coalescer, OverloadedError
 from recpipe_gateway.metrics import PREDICT_BATCH, PREDICT_SECONDS
@@ -13,9 +14,8 @@ from recpipe_model.client import Prediction, ServingError
 
 log = logging.getLogger(__name__)
 
-SIGNATURE: Final = "serving_default"
-BATCH, WAITING = 32, 512
-"""Questions in one Predict, and questions that may wait for the next."""
+BATCH, WAITING = {Horizon.NEXT: 32, Horizon.TASTE: 4}, 512
+"""Questions in one Predict (of the taste each ranks the whole catalogue), and that may wait for the next."""
 
 
 class ModelDownError(Exception):
@@ -34,19 +34,30 @@ class PredictClient(Protocol):
 
 
 class Model:
-    """One served model.
+    """One served model, asked for one horizon.
 
     Args:
         client: of the TensorFlow Serving API.
         name: of the model, which is the pipeline's.
         deadline: seconds in which an answer must be there.
         live: the newest live blob.
+        horizon: what is asked. Each has questions of its own shape, and failures of its own.
     """
 
-    def __init__(self, client: PredictClient, name: str, deadline: float, live: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        client: PredictClient,
+        name: str,
+        deadline: float,
+        live: Callable[[], bytes],
+        horizon: Horizon = Horizon.NEXT,
+    ) -> None:
         self._client, self._name, self._deadline, self._live = client, name, deadline, live
+        self._horizon = horizon
         self._breaker = CircuitBreaker()
-        self._questions: Coalescer[Question, Ranking] = Coalescer(self._predict, batch=BATCH, waiting=WAITING)
+        self._questions: Coalescer[Question, Ranking] = Coalescer(
+            self._predict, batch=BATCH[horizon], waiting=WAITING
+        )
 
     @property
     def answers(self) -> bool:
@@ -69,7 +80,11 @@ class Model:
             with self._breaker.watching(), PREDICT_SECONDS.time():
                 PREDICT_BATCH.observe(len(questions))
                 inputs = inputs_of(questions, self._live())
-                outputs = await self._client.predict(self._name, SIGNATURE, inputs, timeout=self._deadline)
+                if self._horizon is Horizon.TASTE:
+                    inputs = {name: inputs[name] for name in TASTE_INPUTS}
+                outputs = await self._client.predict(
+                    self._name, SIGNATURES[self._horizon], inputs, timeout=self._deadline
+                )
                 return rankings_of(outputs, outputs.version, questions)
         except Exception as error:
             if was_closed and not self._breaker.closed:

@@ -7,6 +7,7 @@ import msgspec
 from starlette.responses import Response
 
 from recpipe.admission import Identifier
+from recpipe.horizon import Horizon
 from recpipe_gateway.answers import Refusal, json_response
 from recpipe_gateway.context import device_of, hour_of
 from recpipe_gateway.endpoint import Call, Endpoint
@@ -24,6 +25,12 @@ Device = Annotated[
     ),
 ]
 Hour = Annotated[int, msgspec.Meta(ge=0, le=23, description="UTC; the present hour where absent.")]
+Ahead = Annotated[
+    Horizon,
+    msgspec.Meta(
+        description="What comes next, the latest items counting most; or the taste: what the user likes at all."
+    ),
+]
 Titles = Annotated[bool, msgspec.Meta(description="Whether to say the items' titles.")]
 
 
@@ -35,6 +42,7 @@ class ListQuery(msgspec.Struct, kw_only=True):
 
 
 class SimilarQuery(ListQuery, kw_only=True):
+    horizon: Ahead = Horizon.NEXT
     device: Device | None = None
     hour: Hour | None = None
 
@@ -99,4 +107,4 @@ def _wish(call: Call) -> Wish:
     device = query.device or device_of(call.request.headers.get("user-agent", ""))
     hour = hour_of(time.time()) if query.hour is None else query.hour
     context = (f"device={device}", f"hour={hour}")
-    return Wish(query.k, context, query.exclude, query.category, query.titles)
+    return Wish(query.k, context, query.exclude, query.category, query.titles, query.horizon)

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +10,7 @@ import msgspec
 
 from recpipe import live
 from recpipe.catalogue import Item
+from recpipe.horizon import Horizon
 from recpipe.records import Impression
 from recpipe.spec import PipelineSpec
 from recpipe.state import Touch, UserState
@@ -60,6 +61,7 @@ class Wish:
         exclude: items never shown.
         category: only items of this category, where one is named.
         titles: whether to say them.
+        horizon: what comes next, or what the user likes at all.
     """
 
     k: int
@@ -67,21 +69,25 @@ class Wish:
     exclude: Sequence[str] = ()
     category: str = ""
     titles: bool = False
+    horizon: Horizon = Horizon.NEXT
 
 
 class Recommender:
-    """Two reads of the store (state, rows), one call of the model; a third read where metadata is needed."""
+    """Two reads of the store (state, rows), one call of the model; a third read where metadata is needed.
+
+    The taste needs no rows.
+    """
 
     def __init__(
         self,
         spec: PipelineSpec,
         reads: StoreReads,
         inputs: LiveInputs,
-        model: Model,
+        models: Mapping[Horizon, Model],
         impressions: Impressions,
     ) -> None:
         self._serving, self._min_weight = spec.serving, spec.model.min_weight
-        self._reads, self._inputs, self._model, self._impressions = reads, inputs, model, impressions
+        self._reads, self._inputs, self._models, self._impressions = reads, inputs, models, impressions
 
     async def recommend(self, user: str, wish: Wish) -> Recommendations:
         """Always an answer, whatever is missing; recorded as an impression."""
@@ -93,7 +99,8 @@ class Recommender:
         else:
             history = state.history()
             excluded = [*wish.exclude, *self._unwanted(history)]
-            answer = await self._answer(recent(history, now, self._min_weight), wish, excluded)
+            known = recent(history, now, self._min_weight, wish.horizon)
+            answer = await self._answer(known, wish, excluded)
         recommendations = Recommendations(
             request_id=uuid.uuid4().hex,
             user_id=user,
@@ -124,13 +131,14 @@ class Recommender:
     async def _answer(self, recent: Recent, wish: Wish, excluded: Sequence[str]) -> Answer:
         rules = self._rules(wish, excluded)
         try:
-            rows = await self._reads.rows(recent.items[:ROWS])
+            wanted = recent.items[:ROWS] if wish.horizon is Horizon.NEXT else []
+            rows = await self._reads.rows(wanted)
         except StoreDownError:
             return await self._popular_only(wish)
         question = Question(*recent, rows, distinct(excluded), wish.context, rules.width)
         degraded: Degraded = ""
         try:
-            ranking = await self._model.rank(question)
+            ranking = await self._models[wish.horizon].rank(question)
         except ModelDownError:
             degraded, ranking = "model", Ranking(await self._neighbours(rows, recent.weights))
         return await self._dressed(ranking, degraded, rules, wish)

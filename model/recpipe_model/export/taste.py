@@ -9,6 +9,8 @@ import tensorflow as tf
 from recpipe_model.export.decoding import live_state
 from recpipe_model.export.tables import Tables
 
+_NEVER = float("-inf")
+
 
 @dataclass(frozen=True, slots=True)
 class TasteScorer:
@@ -37,46 +39,36 @@ class TasteScorer:
         Args:
             live: only for the items that were deleted since the export.
         """
-        deleted = live_state(live, self.tables).deleted
+        last = self.tables.large["liked"].shape[0] - 1  # the row of nothing
+        scores = self._scores(self.vocabulary.lookup(recent_items), recent_weights, last)
 
-        def answer(query: Any) -> tuple[tf.Tensor, tf.Tensor]:
-            return self._best(*query, deleted, k)
+        batch = tf.shape(recent_items)[0]
+        deleted = tf.minimum(live_state(live, self.tables).deleted, last)
+        excluded = self.vocabulary.lookup(exclude)
+        out = tf.concat([excluded, tf.tile(deleted[None], [batch, 1])], 1)
+        out = tf.where(out < 0, last, out)
+        place = tf.stack([tf.broadcast_to(tf.range(batch)[:, None], tf.shape(out)), out], 2)
+        scores = tf.tensor_scatter_nd_update(scores, place, tf.fill(tf.shape(out), _NEVER))
 
-        items, scores = tf.map_fn(
-            answer, (recent_items, recent_weights, exclude), fn_output_signature=(tf.string, tf.float32)
-        )
+        scores, best = tf.math.top_k(tf.concat([scores, tf.fill([batch, k], _NEVER)], 1), k)
+        ranked = scores > _NEVER
+        names = tf.gather(self.variables["names"], tf.minimum(best, last))
+        scores = tf.where(ranked, scores, 0)
         return {
-            "items": items,
+            "items": tf.where(ranked, names, ""),
             "scores": scores,
             "shares": scores[:, :, None],
             "components": tf.constant(["taste"]),
         }
 
-    def _best(
-        self, names: tf.Tensor, weights: tf.Tensor, exclude: tf.Tensor, deleted: tf.Tensor, k: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The best items and their scores for one query, by the formula of the learner's `Taste`."""
-        last = self.tables.large["liked"].shape[0] - 1  # the row of nothing
-        found = self.vocabulary.lookup(names)
-        known = tf.cast(found >= 0, tf.float32)
+    def _scores(self, found: tf.Tensor, weights: tf.Tensor, last: int) -> tf.Tensor:
+        """[B, N + 1] by the formula of the learner's `Taste`, of histories [B, H] of indices, -1 for unknown items."""
+        liked, scales = self.variables["liked"], self.variables["scales"]
+        roots = tf.where(found < 0, 0.0, tf.sqrt(weights))
+        count = tf.reduce_sum(tf.cast(found >= 0, tf.float32), 1, keepdims=True)
+        shares = tf.math.divide_no_nan(roots * tf.sqrt(count), tf.reduce_sum(roots, 1, keepdims=True))
         items = tf.where(found < 0, last, found)
-        roots = tf.sqrt(weights) * known
-        count = tf.reduce_sum(known)
-        shares = tf.math.divide_no_nan(roots * tf.sqrt(count), tf.reduce_sum(roots))
-        scales = tf.gather(self.variables["scales"], items)
-        common = self.tables.common / tf.sqrt(tf.maximum(count, 1))
-        user = tf.linalg.matvec(
-            tf.gather(self.variables["liked"], items),
-            tf.math.divide_no_nan(shares, scales**2),
-            transpose_a=True,
-        )
-        scores = tf.linalg.matvec(self.variables["liked"], user + common)
-
-        out = tf.concat([self.vocabulary.lookup(exclude), tf.minimum(deleted, last)], 0)
-        out = tf.where(out < 0, last, out)
-        scores = tf.where(self.variables["scales"] > 0, scores, float("-inf"))
-        scores = tf.tensor_scatter_nd_update(scores, out[:, None], tf.fill([tf.size(out)], float("-inf")))
-        scores, best = tf.math.top_k(tf.concat([scores, tf.fill([k], float("-inf"))], 0), k)
-        ranked = scores > float("-inf")
-        names = tf.gather(self.variables["names"], tf.minimum(best, last))
-        return tf.where(ranked, names, ""), tf.where(ranked, scores, 0)
+        shares = tf.math.divide_no_nan(shares, tf.gather(scales, items) ** 2)
+        user = tf.linalg.matvec(tf.gather(liked, items), shares, transpose_a=True)
+        user += self.tables.common / tf.sqrt(tf.maximum(count, 1))
+        return tf.where(scales > 0, tf.linalg.matmul(user, liked, transpose_b=True), _NEVER)

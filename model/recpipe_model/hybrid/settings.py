@@ -51,8 +51,8 @@ class Settings:
     """AdaGrad learning rate of the blend weights."""
     taste_dimensions: int = 24
     """Length of a taste vector."""
-    taste_ridge: float = 0.002
-    """Share of the histories' squares that regularises the taste."""
+    taste_ridge: float = 1.0
+    """Strength of a direction of taste that is taken for noise, the average direction's being 1."""
     embedding_rate: float = 0.07
     """AdaGrad learning rate of the embeddings."""
 

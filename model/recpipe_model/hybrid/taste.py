@@ -6,8 +6,10 @@ from recpipe_model.hybrid.arrays import Doubles, Floats, Ints, State, grown, ker
 from recpipe_model.hybrid.query import Query
 
 _NAMES = ("sums", "common", "gram", "inverse", "totals")
-_EVENTS, _WEIGHT, _RIDGE, _MASS = 0, 1, 2, 3
+_EVENTS, _WEIGHT, _ITEMS, _SQUARES, _MASS = range(5)
 _GROWTH = 1.01
+_STRICTEST = 0.01
+"""Greatest share that regularises: a handful of items would have all learned of them taken for noise."""
 """The inverse is made anew when what it is the inverse of has grown by this factor."""
 
 
@@ -16,8 +18,9 @@ class Taste:
 
     The v are the regularised linear autoencoder (Kunin 2019, Steck 2020) of the histories x. Alternating
     least squares finds them, and of it only the sums are kept: event t adds t x_h u to b_h for every h of
-    its history (itself included), t u u' to G and `ridge` t |x|^2 to r; v_h = (G + r I)^-1 b_h. What was
-    added while the v were still poor counts for less and less, as t grows.
+    its history (itself included), t u u' to G and t |x|^2 to q; v_h = (G + r I)^-1 b_h. What was added while
+    the v were still poor counts for less and less, as t grows. r is `ridge` q / N, N items known: with ridge 1,
+    a direction that holds less of the histories than the average one is taken for noise.
 
     With n items in the history, of weight w_h, x_h = (w_h^.5 over its mean) / (n^.5 s_h) and s_h =
     (1 + visits of h)^.25, so that neither busy users nor popular items drown the others. Every history
@@ -33,14 +36,16 @@ class Taste:
         self.common: Floats = np.zeros(dimensions, np.float32)
         self.gram: Doubles = np.zeros((dimensions, dimensions))
         self.inverse: Doubles = np.eye(dimensions)
-        self.totals: Doubles = np.array([0, 0, 1, dimensions], np.float64)
+        self.totals: Doubles = np.array([0, 0, 0, 1, 1], np.float64)
 
     def grow(self, items: int) -> None:
         self.sums = grown(self.sums, items)
 
     def clear(self, item: int) -> None:
         """Forgets the item."""
-        self.sums[item] = 0
+        if self.sums[item].any():
+            self.sums[item] = 0
+            self.totals[_ITEMS] -= 1
 
     def scores(self, query: Query, candidates: Ints, visits: Floats) -> Floats:
         """[n] the scores of items that have been visited."""
@@ -59,6 +64,7 @@ class Taste:
         """Learns that the item has joined the query's; its visit is counted already."""
         if not self.sums[item].any():
             _begin(self._seed, item, self.sums[item])
+            self.totals[_ITEMS] += 1
         others = query.items != item
         _learn(
             self.sums,
@@ -185,13 +191,14 @@ def _learn(
         if items[k] >= 0:
             for i in range(len(user)):
                 sums[items[k], i] += time * shares[k] * user[i]
-    totals[_RIDGE] += ridge * time * square
-    mass = len(user) * totals[_RIDGE]
+    totals[_SQUARES] += time * square
+    regularisation = totals[_SQUARES] * min(ridge / totals[_ITEMS], _STRICTEST)
+    mass = len(user) * regularisation
     for i in range(len(user)):
         mass += gram[i, i]
-    if mass > _GROWTH * totals[_MASS]:
+    if mass > _GROWTH * totals[_MASS] or mass * _GROWTH < totals[_MASS]:
         totals[_MASS] = mass
-        _invert(gram, totals[_RIDGE], inverse)
+        _invert(gram, regularisation, inverse)
 
 
 @kernel

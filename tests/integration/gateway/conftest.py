@@ -1,4 +1,4 @@
-"""Real processes: the gateway, a Valkey, and the model server with a small SavedModel."""
+"""Real processes: the gateway, a Valkey, and the model server with a small model."""
 
 import json
 import os
@@ -166,9 +166,7 @@ def bus_url() -> Iterator[str]:
 def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Base path of a model with version 1, as the learner publishes it."""
     base = tmp_path_factory.mktemp("models")
-    subprocess.run(
-        [sys.executable, HERE / "build_model.py", base / "1"], timeout=TENSORFLOW_SECONDS, check=True
-    )
+    subprocess.run([sys.executable, HERE / "build_model.py", base], timeout=TENSORFLOW_SECONDS, check=True)
     return base
 
 

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recpipe.horizon import Horizon
 from recpipe.state import Touch
 from recpipe_gateway.history import MOST_RECENT, recent
 
@@ -54,3 +55,9 @@ def test_what_the_model_is_given_is_bounded_positive_and_newest_first(history: l
     assert ages == sorted(ages)
     assert all(age >= 0 for age in ages)
     assert all(weight > 0 for weight in weights)
+
+
+def test_of_the_taste_the_whole_history_is_asked() -> None:
+    history = [touch(f"item-{number}", number) for number in range(MOST_RECENT + 30)]
+    assert len(recent(history, NOW).items) == MOST_RECENT
+    assert len(recent(history, NOW, horizon=Horizon.TASTE).items) == MOST_RECENT + 30
