@@ -238,7 +238,7 @@ def down(home: Home) -> None:
     for name in ("kubelet", "proxy", "containerd"):
         home.stop(name)
     control_plane.down(home)
-    if not home.running():
+    if home.path("cni").exists() and not home.running():  # it was a node
         _unplug(_bridge(home))
     _unmount(home)
 
