@@ -62,5 +62,6 @@ def test_the_range_of_a_node_that_was_killed_is_free(kube: Any, theirs: str, tmp
 
 
 def test_the_network_of_another_node_stays_when_a_cluster_goes_down(theirs: str, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "cni").mkdir(parents=True)
     subprocess.run([CLUSTER, "down", "--home", tmp_path / "mine"], check=True)
     assert not subprocess.run(["ip", "link", "show", theirs], check=False, capture_output=True).returncode
