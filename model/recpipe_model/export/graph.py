@@ -211,5 +211,5 @@ class Scorer:
 
 def _overlaid(rows: tf.Tensor, others: tf.Tensor, which: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
     """The [S, ...] rows, where `which` [S] replaced by those at `place` [S] of the others."""
-    count = tf.size(place)
-    return tf.gather(tf.concat([rows, others], 0), tf.where(which, count + place, tf.range(count)))
+    where = tf.where(which)
+    return tf.tensor_scatter_nd_update(rows, where, tf.gather(others, tf.gather_nd(place, where)))
