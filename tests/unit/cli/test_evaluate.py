@@ -91,6 +91,20 @@ def test_holdouts_as_json(events: Path, protocol: str, metrics: set[str]) -> Non
     assert found["users"] > 0
 
 
+@pytest.mark.parametrize(
+    ("options", "horizon"),
+    [
+        (["--protocol", "prequential"], "next"),
+        (["--protocol", "time-split"], "next"),
+        (["--protocol", "75/25"], "taste"),
+        (["--protocol", "75/25", "--horizon", "next"], "next"),
+        (["--protocol", "prequential", "--horizon", "taste"], "taste"),
+    ],
+)
+def test_the_report_says_what_was_asked(events: Path, options: list[str], horizon: str) -> None:
+    assert figures("--events", events, *options)["horizon"] == horizon
+
+
 def test_slices_and_a_picture(events: Path, tmp_path: Path) -> None:
     items = written(tmp_path / "items.ndjson", [{"item_id": str(n), "categories": ["x"]} for n in range(30)])
     picture = tmp_path / "quality.png"
