@@ -231,7 +231,9 @@ def _to_float(value: Any, kind: np.dtype[Any]) -> float:
     if _is_integer(value):
         exact = abs(value) < 2 ** (limits.nmant + 1)
     else:
-        exact = not math.isfinite(value) or abs(value) <= float(limits.max)
+        # What rounds to the greatest number is that number: its shortest decimal lies a little above it.
+        most = float(limits.max) * (1 + 2.0 ** -(limits.nmant + 2))
+        exact = not math.isfinite(value) or abs(value) <= most
     if not exact:
         raise invalid_argument(
             f"Cannot convert JSON value: {value} to {kind.name} without loss of precision."

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -167,6 +167,7 @@ SHAPES = npst.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=3)
     ),
     st.booleans(),
 )
+@example(np.array([np.finfo(np.float32).max, np.finfo(np.float32).min]), False)
 def test_what_is_written_reads_back_the_same(array, rows):
     answer = response(x=array, rows=rows)
     sent = {"instances": answer["predictions"]} if rows else {"inputs": answer["outputs"]}
