@@ -77,7 +77,7 @@ class Scorer:
             self._gather("target", candidates.items),
             known,
         )
-        shares = tf.concat([scoring.features(evidence) * blend[..., None], embedded], 1)
+        shares = tf.concat([tf.math.log1p(evidence) * (scoring.SCALE * blend)[..., None], embedded], 1)
         scores = tf.reduce_sum(shares, 1)
         scores = tf.where(candidates.allowed & (alive > 0), scores, -np.inf)
         return self._best(candidates.items, scores, shares, k, now)
@@ -167,6 +167,7 @@ class Scorer:
         announced = (place >= 0) & (place < now.new)
         words = _overlaid(self._gather("content", items), self._announced(now), announced, place)
         tokens, floats = tf.split(words, [settings.tokens, 1 + settings.numbers + 4 + 1], 1)
+        tokens = tokens[:, : self._longest(now)]
         floats = tf.bitcast(floats, tf.float32)
         content, statistics, alive = tf.split(floats, [1 + settings.numbers, 4, 1], 1)
 
@@ -189,7 +190,7 @@ class Scorer:
                 scoring.trends(statistics, now.totals),
                 scoring.repeats(recent + (tf.range(shape[0]) * shape[1])[:, None], ages, shape),
                 scoring.content(
-                    tf.reshape(tokens, [*tf.unstack(shape, num=2), settings.tokens]),
+                    tf.reshape(tokens, tf.concat([shape, [-1]], 0)),
                     content,
                     recent,
                     tables.rarity,
@@ -199,6 +200,11 @@ class Scorer:
             1,
         )
         return evidence, alive[:, 0]
+
+    def _longest(self, now: LiveState) -> tf.Tensor:
+        """The most tokens that an item has; most items have few, and each is looked up."""
+        announced = tf.math.count_nonzero(now.tokens + 1, 1, dtype=tf.int32)
+        return tf.reduce_max(tf.concat([[self.tables.longest], announced], 0))
 
     def _nothing(self, now: LiveState) -> tf.Tensor:
         """Index of an item that neither the export nor the live blob knows, greater than all others."""

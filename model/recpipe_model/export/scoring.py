@@ -13,6 +13,8 @@ from recpipe_model.hybrid.arrays import Floats
 from recpipe_model.hybrid.blend import GAPS, LENGTHS
 from recpipe_model.hybrid.component import UNIT
 
+SCALE = 0.3
+"""Of the logarithms of evidence that the blend weighs."""
 NONE = np.finfo(np.float32).max
 """In place of a numeric attribute that an item has not: finite, so that 0 times it is 0."""
 
@@ -144,11 +146,6 @@ def blend(weights: tf.Tensor, known: tf.Tensor, ages: tf.Tensor, contexts: tf.Te
     contexts = tf.where(contexts < 0, weights.shape[0], first_context + contexts)
     rows = tf.concat([tf.stack([tf.zeros_like(gap), gap, length], 1), contexts], 1)
     return tf.reduce_sum(tf.gather(tf.pad(weights, [[0, 1], [0, 0]]), rows), 1)
-
-
-def features(evidence: tf.Tensor) -> tf.Tensor:
-    """Evidence on the scale that the blend weighs."""
-    return 0.3 * tf.math.log1p(evidence)
 
 
 def embedding(sources: tf.Tensor, tastes: tf.Tensor, targets: tf.Tensor, known: tf.Tensor) -> tf.Tensor:

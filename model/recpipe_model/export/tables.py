@@ -20,6 +20,7 @@ class Tables:
         weights: [buckets, C - 2] shape of the blend weights in the live blob.
         contexts: `key=value` pairs that have a bucket of their own, in the buckets' order.
         rarity: [1 + token buckets] of each token, 0 of none, which comes first.
+        longest: the most tokens that an item has, 1 at least.
         deviations: [numbers] of each numeric attribute.
         common: [taste dimensions] what every history adds to the user's taste, but for its length.
         time: seconds since the epoch of the statistics.
@@ -41,6 +42,7 @@ class Tables:
     weights: tuple[int, int]
     contexts: tuple[str, ...]
     rarity: Floats
+    longest: int
     deviations: Floats
     common: Floats
     time: float
@@ -61,6 +63,7 @@ class Tables:
             weights=(len(arrays["weights"]), len(model.components) - 2),
             contexts=tuple(contexts),
             rarity=rarity,
+            longest=int((arrays["tokens"] >= 0).sum(axis=1).max(initial=1)),
             deviations=arrays["deviations"],
             common=arrays["common"],
             time=float(arrays["time"]),
