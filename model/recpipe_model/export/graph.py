@@ -174,6 +174,7 @@ class Scorer:
         faded = 2 ** (-now.seconds / settings.trend_half_life)
         aged = statistics * tf.concat([[1], faded, [1, 1]], 0)
         aged += tf.concat([[0, 0], now.events, now.seconds], 0)
+        aged = _overlaid(aged, now.statistics, announced, place)  # which are of now
 
         place = tf.raw_ops.LowerBound(sorted_inputs=now.hot[None], values=items[None])[0]
         hot = tf.equal(tf.gather(tf.concat([now.hot, [-1]], 0), place), items)

@@ -146,3 +146,27 @@ def test_an_item_newer_than_the_export_is_named_and_ranked(model: HybridModel, t
     expected = grown.recommend(query, publish.K)
     assert "brand-new" in expected.items
     assert b"brand-new" in answer["items"].numpy()[0]
+
+
+def test_an_item_only_described_since_the_export_ages_as_in_the_learner(
+    model: HybridModel, tmp_path: Path
+) -> None:
+    grown = HybridModel(model.settings)
+    grown.restore({name: array.copy() for name, array in model.state().items()})
+    loaded = tf.saved_model.load(str(export(grown, tmp_path, 1)))
+    exported = len(grown.vocabulary)
+    grown.put_item("announced", categories=["genre-1"], title="Film", time=125_000.0)
+    for number in range(30):
+        grown.learn(f"u{number}", "film-é-1", 125_000.0 + 3_600.0 * number, context=CONTEXT)
+    query = grown.query_of("u5", 240_000.0, CONTEXT)
+    everything = len(grown.vocabulary)
+    inputs = publish.inputs_of(grown, query) | {
+        "live": tf.constant(grown.live(exported), tf.string),
+        "k": tf.constant(everything),
+    }
+    answer = loaded.signatures["serving_default"](**inputs)
+    expected = grown.recommend(query, everything)
+    in_graph = answer["items"].numpy()[0].tolist().index(b"announced")
+    in_learner = expected.items.index("announced")
+    new = expected.components.index("new")
+    assert answer["shares"].numpy()[0, in_graph, new] == pytest.approx(expected.shares[in_learner, new], rel=1e-5)
