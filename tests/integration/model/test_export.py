@@ -169,4 +169,6 @@ def test_an_item_only_described_since_the_export_ages_as_in_the_learner(
     in_graph = answer["items"].numpy()[0].tolist().index(b"announced")
     in_learner = expected.items.index("announced")
     new = expected.components.index("new")
-    assert answer["shares"].numpy()[0, in_graph, new] == pytest.approx(expected.shares[in_learner, new], rel=1e-5)
+    assert answer["shares"].numpy()[0, in_graph, new] == pytest.approx(
+        expected.shares[in_learner, new], rel=1e-5
+    )
