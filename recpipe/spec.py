@@ -241,15 +241,14 @@ class LearnerResources(Resources):
 
 
 class ModelStorage(Section):
-    """Where model versions live."""
+    """Where model versions live: a volume, as a version becomes visible by a rename, which buckets do not have."""
 
     size: Storage = "5Gi"
     storage_class: Name | None = None
     access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = "ReadWriteOnce"
     """ReadWriteOnce keeps learner and serving on one node; ReadWriteMany lets serving spread over nodes."""
-    url: Annotated[str, Field(max_length=512)] | None = None
-    """Object storage or directory instead of a volume claim."""
     keep_versions: Annotated[int, Field(ge=1, le=100)] = 3
+    """The newest ones, besides those that `serving` names."""
 
     rules: ClassVar = (
         Change(
@@ -331,6 +330,11 @@ class Serving(Section):
     """At most so many items of one first category in an answer."""
     deadline: Annotated[Duration, between("1ms", "30s")] = parse("100ms")
     """Time the model has before a degraded answer is given."""
+
+    @property
+    def named_versions(self) -> set[int]:
+        """Model versions that are not to be dropped, as they are served by their number."""
+        return {*self.labels.values(), *([self.version] if self.version else [])}
 
 
 class Authentication(Section):

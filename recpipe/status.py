@@ -28,6 +28,8 @@ class LearnerStatus(msgspec.Struct, frozen=True):
     lag_seconds: float = 0.0
     """From the arrival of the newest learned event to its learning."""
     model_version: int = 0
+    versions: tuple[int, ...] = ()
+    """Those that are kept, oldest first."""
     impressions: int = 0
     clicks: int = 0
     """Impressions' items that were clicked or bought afterwards."""

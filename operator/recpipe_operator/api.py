@@ -100,10 +100,15 @@ class Api:
         """None where there is no such object."""
         return await self._found("GET", wanted.path)
 
-    async def version(self, wanted: Reference) -> str | None:
-        """The object's resource version; its content, such as a Secret's, is not sent."""
+    async def metadata(self, wanted: Reference) -> Object | None:
+        """None where there is no such object; its content, such as a Secret's, is not sent."""
         found = await self._found("GET", wanted.path, accept=METADATA_ONLY)
-        return found["metadata"]["resourceVersion"] if found else None
+        return found["metadata"] if found else None
+
+    async def version(self, wanted: Reference) -> str | None:
+        """The object's resource version."""
+        metadata = await self.metadata(wanted)
+        return metadata["resourceVersion"] if metadata else None
 
     async def apply(self, wanted: Object, *, manager: str = FIELD_MANAGER, subresource: str = "") -> Object:
         """Server-side apply: makes the object, or the fields given in it, as they are wanted."""

@@ -92,7 +92,10 @@ class Deletion:
                 await self._leave(resource, f"the store does not answer ({type(error).__name__})")
         data = [("PersistentVolumeClaim", part) for part in ("models", "checkpoints", "store")]
         for kind, part in (*data, ("Secret", "keys")):
-            await self._api.delete(Reference("v1", kind, context.namespace, context.name(part)))
+            reference = Reference("v1", kind, context.namespace, context.name(part))
+            metadata = await self._api.metadata(reference)
+            if metadata and not metadata.get("deletionTimestamp"):
+                await self._api.delete(reference, metadata["uid"])
 
     async def _leave(self, resource: Object, why: str) -> None:
         """Says what stays behind, and that nobody waits for it any more."""

@@ -54,7 +54,8 @@ class Lock(LeaseLock):
         return await _answered(super().update(name, namespace, updated_record))
 
     async def release(self) -> None:
-        """Lets another replica lead at once, where this one still holds the lease as it last saw it."""
+        """Lets another replica lead at once, where this one still holds the lease."""
+        await self.get(self.name, self.namespace)  # what is remembered is from before the last renewal
         lease = self.lease_reference
         if lease is None or lease.spec is None or lease.spec.holder_identity != self.identity:
             return

@@ -8,11 +8,13 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from recpipe.spec import Serving
 from recpipe.status import LearnerStatus
 from recpipe.store import Keys, connect
 from recpipe_operator.api import Api, Reference
 from recpipe_operator.conditions import Finding
 from recpipe_operator.desired.common import Context
+from recpipe_operator.objects import Problem
 
 READ_SECONDS = 3.0
 FORGET_SECONDS = 60.0
@@ -57,6 +59,20 @@ async def _store(api: Api, context: Context) -> Redis:
             raise ValueError("no Secret with the store's URL")
         url = b64decode(found["data"]["url"]).decode().strip()
     return connect(url or "", answer_seconds=READ_SECONDS, retries=0)
+
+
+def missing_versions(report: LearnerStatus | Finding, serving: Serving) -> list[Problem]:
+    """Versions that the spec names and that were dropped, or never were."""
+    if isinstance(report, Finding) or not report.versions:
+        return []
+    kept = ", ".join(map(str, report.versions))
+    return [
+        Problem(
+            "VersionMissing",
+            f"spec.serving names version {version}, but kept are {kept}: name one of those, or none",
+        )
+        for version in sorted(serving.named_versions - set(report.versions))
+    ]
 
 
 def model_fresh(report: LearnerStatus | Finding, publish_seconds: float, now: float | None = None) -> Finding:

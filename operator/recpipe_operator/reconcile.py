@@ -28,7 +28,7 @@ from recpipe_operator.conditions import (
 from recpipe_operator.deletion import Deletion
 from recpipe_operator.desired import Context, desired_objects
 from recpipe_operator.desired.common import GATEWAY_PORT, MODEL_PORT
-from recpipe_operator.learner_report import drifted, learner_status, model_fresh
+from recpipe_operator.learner_report import drifted, learner_status, missing_versions, model_fresh
 from recpipe_operator.loops import Known
 from recpipe_operator.objects import Outcome, bring_about, secret_versions
 from recpipe_operator.pulsar_side import PulsarSide, PulsarView
@@ -152,7 +152,7 @@ class Reconciler:
             workloads=workloads(self._found(context), parts),
             fresh=model_fresh(report, context.pipeline.spec.model.publish_interval.total_seconds()),
             drifted=drifted(report),
-            problems=tuple(outcome.problems),
+            problems=(*outcome.problems, *missing_versions(report, context.pipeline.spec.serving)),
             changed=bool(outcome.changes or view.changes),
             paused=paused,
             has_model=isinstance(report, LearnerStatus) and report.model_version > 0,

@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "tools" / "cluster"
 START_SECONDS = 240
 CALL_SECONDS = 60
+SETTLE_SECONDS = 90.0
+POLL_SECONDS = 0.2
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -55,6 +58,15 @@ class Kubernetes:
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found
+
+
+def until(found: Callable[[], Any], what: str, seconds: float = SETTLE_SECONDS) -> Any:
+    """Waits for something true; fails with what was waited for and what there was."""
+    deadline = time.monotonic() + seconds
+    while not (last := found()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s, but {last!r}"
+        time.sleep(POLL_SECONDS)
+    return last
 
 
 def binaries() -> Path:

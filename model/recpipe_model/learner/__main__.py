@@ -2,7 +2,9 @@
 
 import argparse
 import asyncio
+import logging
 import sys
+from functools import partial
 from pathlib import Path
 
 from recpipe import connections, process
@@ -16,6 +18,8 @@ from recpipe_model.hybrid import HybridModel
 from recpipe_model.learner.live import LiveState
 from recpipe_model.learner.past import topics_of
 from recpipe_model.learner.process import LearnerProcess
+
+log = logging.getLogger(__name__)
 
 BATCH = 32
 """Records a partition: small, because live state is written between batches."""
@@ -35,7 +39,10 @@ async def main(
         if subscription is None:
             return
         live = LiveState(store, Keys(pipeline.name))
-        learner = LearnerProcess(pipeline, bus, subscription, live, arguments.checkpoints, arguments.models)
+        named = partial(named_versions, arguments.pipeline, pipeline)
+        learner = LearnerProcess(
+            pipeline, bus, subscription, live, arguments.checkpoints, arguments.models, named
+        )
         await learner.begin()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(work(subscription, learner.handle, stop, BATCH))
@@ -45,6 +52,15 @@ async def main(
     finally:
         await store.aclose()
         await bus.close()
+
+
+def named_versions(file: Path, at_start: RecommenderPipeline) -> set[int]:
+    """Those that the file names now: a version is served by its number without starting the learner again."""
+    try:
+        return load_pipeline(file).spec.serving.named_versions
+    except ValueError as error:
+        log.warning("the versions that were named at the start are kept: %s", error)
+        return at_start.spec.serving.named_versions
 
 
 def compile_kernels() -> None:

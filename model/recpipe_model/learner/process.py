@@ -4,7 +4,7 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -55,11 +55,12 @@ class LearnerProcess:
         live: LiveState,
         folder: Path,
         models: Path,
+        named: Callable[[], set[int]] = set,
     ) -> None:
         self._pipeline, self._topics, self._bus = pipeline, Topics.of(pipeline), bus
         self._subscription, self._live, self._folder = subscription, live, folder
         self._model_spec = pipeline.spec.model
-        self._publisher = Publisher(models, self._model_spec.storage.keep_versions)
+        self._publisher = Publisher(models, self._model_spec.storage.keep_versions, named)
         self._learning = asyncio.Lock()
         self._positions: dict[str, str] = {}
         self._unacknowledged: list[Record] = []
@@ -176,6 +177,7 @@ class LearnerProcess:
     async def _report(self, rate: float) -> None:
         status = msgspec.structs.replace(
             self._learner.status(rate, self._publisher.version),
+            versions=self._publisher.versions,
             reported_at=time.time(),
             published_at=self._publisher.published_at,
         )

@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -21,17 +22,22 @@ class PublishError(RuntimeError):
 
 
 class Publisher:
-    """Exports checkpoints as versions under a base path, one at a time, and drops the oldest."""
+    """Exports checkpoints as versions under a base path, one at a time, and drops the oldest but the named ones."""
 
-    def __init__(self, models: Path, keep: int) -> None:
-        self._models, self._keep = models, keep
+    def __init__(self, models: Path, keep: int, named: Callable[[], set[int]] = set) -> None:
+        self._models, self._keep, self._named = models, keep, named
         self._models.mkdir(parents=True, exist_ok=True)
         self._export: asyncio.Task[None] | None = None
 
     @property
     def version(self) -> int:
         """The newest published version; 0 where there is none."""
-        return max((int(path.name) for path in self._versions()), default=0)
+        return max(self.versions, default=0)
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """Oldest first."""
+        return tuple(int(path.name) for path in self._versions())
 
     async def published(self) -> int:
         """The version under way, once it is there; raises PublishError where that failed."""
@@ -93,8 +99,10 @@ class Publisher:
             log.error("export of version %d ended with %d; the version before it stays", version, code)
             return
         log.info("published version %d", self.version)
+        named = self._named()
         for old in self._versions()[: -self._keep]:
-            shutil.rmtree(old, ignore_errors=True)
+            if int(old.name) not in named:
+                shutil.rmtree(old, ignore_errors=True)
 
     def _versions(self) -> list[Path]:
         complete = (path for path in self._models.iterdir() if path.name.isdigit())

@@ -77,7 +77,9 @@ class Training:
 
     async def publish(self, models: Path) -> int:
         """The version that the model was published as; raises PublishError."""
-        publisher = Publisher(models, self._pipeline.spec.model.storage.keep_versions)
+        spec = self._pipeline.spec
+        named = spec.serving.named_versions
+        publisher = Publisher(models, spec.model.storage.keep_versions, lambda: named)
         self._checkpoints.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=ASIDE, dir=self._checkpoints) as folder:
             file = Path(folder, "model.npz")

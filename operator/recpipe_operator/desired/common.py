@@ -29,13 +29,15 @@ DEPLOYMENT_ONLY = {
         "retrain_schedule": True,
         "storage": {"size", "storage_class", "access_mode"},
     },
-    "serving": {"image", "replicas", "autoscaling", "resources", "version", "labels"},
+    "serving": {"image", "replicas", "autoscaling", "resources"},
     "gateway": {"replicas": True, "autoscaling": True, "resources": True, "ingress": True},
     "store": True,
     "paused": True,
     "deletion_policy": True,
 }
 """Parts of the spec that no process reads: a change of them restarts nothing."""
+READ_AGAIN = {"version", "labels"}
+"""Parts of `serving` that the learner looks up when it drops a version: a change of them restarts nothing either."""
 
 
 @dataclass(frozen=True)
@@ -107,18 +109,9 @@ class Context:
         return None if wanted.url_secret else wanted.managed or ManagedStore()
 
     @property
-    def models(self) -> str:
-        """Where versions are, as learner and serving both see it."""
-        return self.pipeline.spec.model.storage.url or MODELS
-
-    @property
-    def model_mount(self) -> dict[str, str]:
-        return {} if self.pipeline.spec.model.storage.url else {"models": MODELS}
-
-    @property
-    def model_volume(self) -> list[Object]:
-        claim = {"claimName": self.name("models")}
-        return [{"name": name, "persistentVolumeClaim": claim} for name in self.model_mount]
+    def model_volume(self) -> Object:
+        """Where versions are; learner and serving mount it as MODELS."""
+        return {"name": "models", "persistentVolumeClaim": {"claimName": self.name("models")}}
 
     @property
     def model_group(self) -> dict[str, str]:
@@ -128,8 +121,7 @@ class Context:
     @property
     def model_affinity(self) -> Object:
         """All on one node where only one may mount the volume; the first pod chooses, for it matches itself."""
-        wanted = self.pipeline.spec.model.storage
-        if wanted.url or wanted.access_mode == "ReadWriteMany":
+        if self.pipeline.spec.model.storage.access_mode == "ReadWriteMany":
             return {}
         term = {"labelSelector": {"matchLabels": self.model_group}, "topologyKey": "kubernetes.io/hostname"}
         return {"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}}
@@ -144,19 +136,22 @@ class Context:
 
 def pipeline_file(context: Context) -> str:
     """The resource as the pods read it."""
+    return str(yaml.dump(_read_by_pods(context), Dumper=yaml.CSafeDumper, sort_keys=True))  # 5 times as fast
+
+
+def _read_by_pods(context: Context) -> Object:
     spec = context.pipeline.spec.model_dump(
         mode="json",
         by_alias=True,
         exclude_none=True,
         exclude=DEPLOYMENT_ONLY,  # type: ignore[arg-type]
     )
-    resource = {
+    return {
         "apiVersion": context.pipeline.api_version,
         "kind": context.pipeline.kind,
         "metadata": {"name": context.pipeline.name, "namespace": context.namespace},
         "spec": spec,
     }
-    return str(yaml.dump(resource, Dumper=yaml.CSafeDumper, sort_keys=True))  # 5 times as fast
 
 
 def digest(content: Any) -> str:
@@ -330,13 +325,16 @@ def pipeline_environment(context: Context) -> list[Object]:
 
 
 def pipeline_annotations(context: Context, *secrets: str | None) -> dict[str, str]:
-    """Digest of the resource and of the named Secrets' versions."""
+    """Digest of what is read once: the resource, and the named Secrets' versions."""
     versions = {
         name: context.secrets.get(name, "")
         for name in (*secrets, context.pipeline.spec.store.url_secret)
         if name
     }
-    return {"recpipe.dev/read-at-start": digest([pipeline_file(context), versions])}
+    resource = _read_by_pods(context)
+    for name in READ_AGAIN:
+        resource["spec"]["serving"].pop(name, None)
+    return {"recpipe.dev/read-at-start": digest([resource, versions])}
 
 
 def http_probe(path: str, port: str, *, period: int = 5, failures: int = 3, timeout: int = 2) -> Object:

@@ -2,6 +2,7 @@
 
 from recpipe_operator.desired.common import (
     METRICS_PORT,
+    MODELS,
     Context,
     Object,
     container,
@@ -27,7 +28,7 @@ def learner(context: Context) -> list[Object]:
         context.pipeline.spec.model.resources,
         {"metrics": METRICS_PORT},
         mounts=pipeline_mounts(context),
-        writable={"checkpoints": CHECKPOINTS} | context.model_mount,
+        writable={"checkpoints": CHECKPOINTS, "models": MODELS},
         command=["python", "-m", "recpipe_model.learner"],
         args=[*_arguments(context), "--metrics-port", str(METRICS_PORT)],
         env=[*pipeline_environment(context), {"name": "NUMBA_CACHE_DIR", "value": "/tmp/numba"}],
@@ -71,7 +72,7 @@ def training(context: Context) -> list[Object]:
         context.pipeline.spec.model.resources,
         {},
         mounts=pipeline_mounts(context),
-        writable={"checkpoints": CHECKPOINTS} | context.model_mount,
+        writable={"checkpoints": CHECKPOINTS, "models": MODELS},
         command=["recpipe", "train"],
         args=_arguments(context),
         env=[*pipeline_environment(context), {"name": "NUMBA_CACHE_DIR", "value": "/tmp/numba"}],
@@ -102,9 +103,9 @@ def training(context: Context) -> list[Object]:
 
 
 def _arguments(context: Context) -> list[str]:
-    return [*pipeline_arguments(context), "--checkpoints", CHECKPOINTS, "--models", context.models]
+    return [*pipeline_arguments(context), "--checkpoints", CHECKPOINTS, "--models", MODELS]
 
 
 def _volumes(context: Context) -> list[Object]:
     claim = {"claimName": context.name("checkpoints")}
-    return [{"name": "checkpoints", "persistentVolumeClaim": claim}, *context.model_volume]
+    return [{"name": "checkpoints", "persistentVolumeClaim": claim}, context.model_volume]

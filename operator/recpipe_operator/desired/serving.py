@@ -8,6 +8,7 @@ from typing import Any
 
 from recpipe_operator.desired.common import (
     MODEL_PORT,
+    MODELS,
     REST_PORT,
     Context,
     Object,
@@ -43,7 +44,7 @@ def serving(context: Context) -> list[Object]:
         context,
         spec.resources,
         PORTS,
-        mounts={"configuration": CONFIGURATION} | context.model_mount,
+        mounts={"configuration": CONFIGURATION, "models": MODELS},
         args=[
             f"--port={MODEL_PORT}",
             f"--rest_api_port={REST_PORT}",
@@ -58,7 +59,7 @@ def serving(context: Context) -> list[Object]:
     )
     volumes = [
         {"name": "configuration", "configMap": {"name": context.name("serving")}},
-        *context.model_volume,
+        context.model_volume,
     ]
     template = pod(
         context,
@@ -91,12 +92,12 @@ def model_server_config(context: Context) -> dict[str, Any]:
     """A ModelServerConfig: the newest version; one version to roll back to; or all of them, for labels."""
     spec = context.pipeline.spec.serving
     if spec.version is not None:
-        policy: dict[str, Any] = {"specific": {"versions": sorted({spec.version, *spec.labels.values()})}}
+        policy: dict[str, Any] = {"specific": {"versions": sorted(spec.named_versions)}}
     else:
         policy = {"all": {}} if spec.labels else {"latest": {"num_versions": 1}}
     config: dict[str, Any] = {
         "name": context.pipeline.name,
-        "base_path": context.models,
+        "base_path": MODELS,
         "model_platform": "tensorflow",
         "model_version_policy": policy,
     }

@@ -9,15 +9,10 @@ from recpipe_operator.desired.common import Context, Object, config_map, pipelin
 def storage(context: Context) -> list[Object]:
     spec = context.pipeline.spec
     wanted = spec.model.storage
-    models = (
-        []
-        if wanted.url
-        else [_claim(context, "models", wanted.size, wanted.access_mode, wanted.storage_class)]
-    )
     managed = context.managed_store
     return [
         config_map(context, "pipeline", {"pipeline.yaml": pipeline_file(context)}),
-        *models,
+        _claim(context, "models", wanted.size, wanted.access_mode, wanted.storage_class),
         _claim(context, "checkpoints", CHECKPOINTS, "ReadWriteOnce", wanted.storage_class),
         *(
             [_claim(context, "store", managed.storage, "ReadWriteOnce", wanted.storage_class)]

@@ -4,18 +4,16 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ..conftest import Kubernetes, api_server
+from ..conftest import Kubernetes, api_server, until
 from .conftest import NAMESPACE, rendered
 
 ACCOUNT = "recpipe-operator"
-WAIT_SECONDS = 90.0
 Right = tuple[str, str, str]
 """API group, resource and verb."""
 
@@ -56,13 +54,6 @@ def pipeline(name: str, spec: dict[str, Any]) -> dict[str, Any]:
     spec = {**spec, "pulsar": {"adminUrl": "http://127.0.0.1:1", **spec.get("pulsar", {})}}
     kind = {"apiVersion": "recpipe.dev/v1alpha1", "kind": "RecommenderPipeline"}
     return {**kind, "metadata": {"name": name, "namespace": "default"}, "spec": spec}
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} within {WAIT_SECONDS:.0f} s"
-        time.sleep(0.3)
 
 
 @pytest.fixture(scope="module")
@@ -119,17 +110,17 @@ def requests(cluster: Kubernetes, operator: Path) -> list[dict[str, Any]]:
         "hpa/full-serving", "pdb/full-gateway", "networkpolicy/full-store", "secret/full-keys",
         "servicemonitor/full-monitoring", "pvc/full-models", "deployment/bare-gateway",
     )  # fmt: skip
-    wait_until(lambda: there(*wanted), f"{', '.join(wanted)}; {operator.read_text()[-2_000:]}")
+    until(lambda: there(*wanted), f"{', '.join(wanted)}; {operator.read_text()[-2_000:]}")
     # Everything optional goes again, and what is broken by hand comes back.
     cluster.apply(pipeline("full", {"store": {"urlSecret": "elsewhere"}, "deletionPolicy": "Delete"}))
     gone = ("cronjob/full-train", "ingress/full-gateway", "hpa/full-serving", "statefulset/full-store")
-    wait_until(lambda: not any(there(each) for each in gone), f"the end of {', '.join(gone)}")
+    until(lambda: not any(there(each) for each in gone), f"the end of {', '.join(gone)}")
     deleted = ("service/full-gateway", "configmap/full-pipeline", "pdb/full-gateway")
     for each in deleted:
         cluster.kubectl("delete", each.replace("/", " ").split()[0], each.partition("/")[2], "-n", "default")
-    wait_until(lambda: there(*deleted), f"{', '.join(deleted)} again")
+    until(lambda: there(*deleted), f"{', '.join(deleted)} again")
     cluster.kubectl("delete", "recpipe", "full", "bare", "-n", "default", "--wait=false")
-    wait_until(lambda: names("recpipe") == set(), "the end of both pipelines")
+    until(lambda: names("recpipe") == set(), "the end of both pipelines")
     user = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
     events = [json.loads(line) for line in cluster.audit_log.read_text().splitlines()]
     return [each for each in events if each["user"]["username"] == user]

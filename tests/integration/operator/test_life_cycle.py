@@ -14,7 +14,8 @@ from recpipe.store import Keys
 from recpipe.topics import Topics
 from recpipe_operator.reconcile import parse
 
-from .conftest import Make, Operator, Pipeline, lines, secret, until, writes
+from ..conftest import until
+from .conftest import Make, Operator, Pipeline, lines, secret, until_quiet, writes
 
 OWNED = "deploy,sts,svc,cm,netpol,pdb"
 
@@ -54,12 +55,9 @@ async def test_a_pipeline_becomes_ready_and_then_nothing_is_written(make: Make, 
         f"{pipeline.name}-features": 1,
     }
     assert await partitions(resource["spec"]["pulsar"]["adminUrl"], pipeline) == [1] * 6
-    time.sleep(2)  # what a settled pipeline still wrote would come now
-    since, before = lines(pipeline.kubernetes), operator.metric("recpipe_operator_reconcile_seconds_count")
-    assert before is not None
-    until(
-        lambda: (operator.metric("recpipe_operator_reconcile_seconds_count") or 0) >= before + 2, "two looks"
-    )
+    until_quiet(pipeline.kubernetes, pipeline.namespace)
+    since = lines(pipeline.kubernetes)
+    operator.until_looked(2)
     assert writes(pipeline.kubernetes, pipeline.namespace, since) == [], pipeline.resource["status"]
 
 
@@ -135,7 +133,7 @@ def test_a_pause_leaves_everything_as_it_is(make: Make, operator: Operator, how:
     pipeline.kubernetes.kubectl("delete", "deploy", f"{pipeline.name}-gateway", "-n", pipeline.namespace)
     pipeline.until("Ready", "False", "GatewayNotAvailable")
     since = lines(pipeline.kubernetes)
-    time.sleep(3)
+    operator.until_looked(2)
     assert not [
         each
         for each in writes(pipeline.kubernetes, pipeline.namespace, since)

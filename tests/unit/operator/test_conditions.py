@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 import pytest
 
 from recpipe.pulsar.status import FunctionFares
+from recpipe.spec import Serving
 from recpipe.status import LearnerStatus
 from recpipe_operator.conditions import Finding, Findings, conditions, merged, transitions
-from recpipe_operator.learner_report import drifted, model_fresh
+from recpipe_operator.learner_report import drifted, missing_versions, model_fresh
 from recpipe_operator.objects import Problem
 from recpipe_operator.pulsar_side import explain, functions_finding
 from recpipe_operator.workloads import Workload
@@ -171,3 +172,13 @@ def test_what_is_no_pulsar_is_said() -> None:
     found = explain(UnicodeDecodeError("utf-8", b"\x8b", 0, 1, "invalid start byte"), "http://proxy:8080")
     assert (found.status, found.reason) == ("False", "PulsarRefused")
     assert "spec.pulsar.adminUrl" in found.message
+
+
+def test_a_version_that_was_dropped_is_named_with_those_that_are_kept() -> None:
+    report = LearnerStatus(model_version=9, versions=(7, 8, 9))
+    (problem,) = missing_versions(report, Serving(version=4, labels={"canary": 9}))
+    assert problem.reason == "VersionMissing"
+    assert "names version 4, but kept are 7, 8, 9" in problem.message
+    assert missing_versions(report, Serving(version=8)) == []
+    assert missing_versions(LearnerStatus(), Serving(version=4)) == []  # nothing was reported yet
+    assert missing_versions(Finding.unknown("StoreUnreachable"), Serving(version=4)) == []

@@ -1,10 +1,14 @@
 """What a pipeline wants of Kubernetes, spec by spec."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from typer.core import TyperGroup
+from typer.main import get_command
 
+from recpipe.pipeline_file import load_pipeline
 from recpipe.spec import RecommenderPipeline
 from recpipe_operator.desired import Object
 from recpipe_operator.desired.serving import message, model_server_config
@@ -106,6 +110,37 @@ def test_a_change_rolls_the_pods_that_read_it(
     assert changed == rolled
 
 
+def test_the_learner_is_told_which_versions_are_named(describe: Describe, tmp_path: Path) -> None:
+    file = tmp_path / "pipeline.yaml"
+    objects = describe({"serving": {"version": 4, "labels": {"canary": 7}}})
+    file.write_text(objects["ConfigMap", "shop-pipeline"]["data"]["pipeline.yaml"])
+    assert load_pipeline(file).spec.serving.named_versions == {4, 7}
+
+
+@pytest.mark.parametrize("credentials", [{}, {"credentialsSecret": "pulsar"}])
+def test_every_process_takes_its_arguments(
+    describe: Describe, credentials: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recpipe.cli import app
+    from recpipe_gateway import __main__ as gateway
+    from recpipe_model.learner import __main__ as learner
+
+    objects = describe({"pulsar": credentials, "model": {"retrainSchedule": "@daily"}})
+    training = container_of(objects["CronJob", "shop-train"])
+    program, name = training["command"]
+    assert program == "recpipe"
+    command = get_command(app)
+    assert isinstance(command, TyperGroup)
+    with command.commands[name].make_context(name, list(training["args"])) as given:
+        assert given.params["models"] == Path("/models")
+        assert (given.params["pulsar_credentials"] is None) == (credentials == {})
+    for module, kind, name in ((gateway, "Deployment", "gateway"), (learner, "StatefulSet", "learner")):
+        container = container_of(objects[kind, f"shop-{name}"])
+        assert container["command"] == ["python", "-m", module.__spec__.name.removesuffix(".__main__")]
+        monkeypatch.setattr("sys.argv", [name, *container["args"]])
+        assert module.arguments().bus_url == "pulsar"
+
+
 def test_a_new_version_of_a_secret_rolls_who_reads_it_once(describe: Describe) -> None:
     old, new = describe(secrets={"shop-keys": "1"}), describe(secrets={"shop-keys": "2"})
     changed = {name for kind, name in PODS[:4] if old[kind, name] != new[kind, name]}
@@ -170,14 +205,6 @@ def test_pods_of_one_volume_share_a_node_unless_it_can_be_shared(describe: Descr
     assert affinity({}, "StatefulSet", "shop-learner") == alone
     shared = {"model": {"storage": {"accessMode": "ReadWriteMany"}}}
     assert affinity(shared, "Deployment", "shop-serving") is None
-
-
-def test_models_in_object_storage_need_no_volume(describe: Describe) -> None:
-    objects = describe({"model": {"storage": {"url": "gs://bucket/shop"}}})
-    assert ("PersistentVolumeClaim", "shop-models") not in objects
-    config = objects["ConfigMap", "shop-serving"]["data"]["models.config"]
-    assert 'base_path: "gs://bucket/shop"' in config
-    assert "gs://bucket/shop" in container_of(objects["StatefulSet", "shop-learner"])["args"]
 
 
 @pytest.mark.parametrize(
