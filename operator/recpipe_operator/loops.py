@@ -80,9 +80,12 @@ class Loops:
 
     async def _run(self, key: Key, known: Known) -> None:
         failures, pause = 0, 0.0
-        while True:
+        while self._known.get(key) is known:  # a cancellation may be lost amid an error
             try:
-                await asyncio.wait_for(known.trigger.wait(), pause)
+                async with asyncio.timeout(
+                    pause
+                ):  # wait_for loses a cancellation that meets the trigger (3.11)
+                    await known.trigger.wait()
             except TimeoutError:
                 pass
             else:

@@ -1,7 +1,10 @@
 """One pipeline never waits for another."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
+
+import pytest
 
 from recpipe_operator.loops import Known, Loops
 
@@ -83,3 +86,40 @@ async def test_the_loop_of_a_pipeline_that_is_gone_ends() -> None:
     ended = len(calls)
     await asyncio.sleep(0.3)
     assert len(calls) == ended
+
+
+@pytest.mark.parametrize("steps", range(4))
+async def test_an_object_that_changes_while_its_pipeline_goes_wakes_nobody(steps: int) -> None:
+    calls: list[int] = []
+
+    async def reconcile(known: Known) -> float:
+        calls.append(1)
+        return 60.0
+
+    loops = Loops(reconcile)
+    loops.seen(resource("p"))
+    await until(lambda: len(calls) == 1)
+    await asyncio.sleep(0.05)
+    loops.touched(("ns", "p"))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    loops.gone(resource("p"))
+    await asyncio.sleep(0.4)
+    assert len(calls) == 1
+
+
+async def test_a_reconciliation_that_survives_its_end_is_the_last() -> None:
+    calls: list[int] = []
+
+    async def reconcile(known: Known) -> float:
+        calls.append(1)
+        with suppress(asyncio.CancelledError):  # as libraries do that are cut off amid an error of their own
+            await asyncio.sleep(60)
+        return 0.01
+
+    loops = Loops(reconcile)
+    loops.seen(resource("p"))
+    await until(lambda: len(calls) == 1)
+    loops.gone(resource("p"))
+    await asyncio.sleep(0.3)
+    assert len(calls) == 1
