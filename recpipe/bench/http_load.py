@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from recpipe_model.server.load import precise_loop
+
 MOST_CONNECTIONS = 256
 ANSWER_SECONDS = 10.0
 
@@ -60,10 +62,15 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
 
-async def steady(
+def steady(url: str, path_of: Callable[[int], str], key: str, rate: float, seconds: float) -> list[Sample]:
+    """Sends request number n to `path_of(n)`; where too many wait, one is not sent and counts as lost (status 0)."""
+    with asyncio.Runner(loop_factory=precise_loop) as runner:
+        return runner.run(_steady(url, path_of, key, rate, seconds))
+
+
+async def _steady(
     url: str, path_of: Callable[[int], str], key: str, rate: float, seconds: float
 ) -> list[Sample]:
-    """Sends request number n to `path_of(n)`; where too many wait, one is not sent and counts as lost (status 0)."""
     where = urlsplit(url)
     host, port = where.hostname or "127.0.0.1", where.port or 80
     loop, free, samples = asyncio.get_running_loop(), deque[Connection](), list[Sample]()

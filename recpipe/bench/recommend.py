@@ -121,9 +121,9 @@ async def _swap(home: Home, rate: float) -> Swap:
     def path_of(number: int) -> str:
         return f"/v1/recommendations?k=20&user_id=u{number * 7919 % USERS}"
 
-    load = steady(home.endpoints().gateway, path_of, home.key("private"), rate, 3 * STEADY_SECONDS)
+    where, key = home.endpoints().gateway, home.key("private")
     swapping = asyncio.create_task(swap())
-    samples = await load
+    samples = await asyncio.to_thread(steady, where, path_of, key, rate, 3 * STEADY_SECONDS)
     await asyncio.wait_for(swapping, STEADY_SECONDS)
     inside = [abs(sample.due - swapped_at[0]) <= AROUND_SECONDS / 2 for sample in samples]
     calm = Latency.of([sample.seconds for sample, near in zip(samples, inside, strict=True) if not near])
