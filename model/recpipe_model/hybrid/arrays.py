@@ -1,7 +1,7 @@
 """Array types, and columns that grow with the catalogue at amortised constant cost."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import numba
 import numpy as np
@@ -25,6 +25,19 @@ class Stateful(Protocol):
         """Takes over the arrays that `state` gave."""
 
 
+class Arrays:
+    """A part whose state is the arrays that `kept` names."""
+
+    kept: ClassVar[tuple[str, ...]]
+
+    def state(self) -> State:
+        return {name: getattr(self, name) for name in self.kept}
+
+    def restore(self, state: State) -> None:
+        for name in self.kept:
+            setattr(self, name, state[name])
+
+
 _FAST = {"reassoc", "contract", "arcp", "nsz"}
 """What lets loops use vector instructions; NaN and infinity keep their meaning."""
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -45,3 +58,11 @@ def grown(array: Array, count: int, fill: float = 0) -> Array:
         larger[len(array) :] = fill
     larger[: len(array)] = array
     return larger
+
+
+@kernel
+def scatter(vector: Floats, width: float, seed: int, item: int) -> None:
+    """Fills it with random values around 0, `width` wide, that depend on the seed and the item alone."""
+    np.random.seed((seed * 1_000_003 + item) & 0xFFFFFFFF)
+    for i in range(len(vector)):
+        vector[i] = width * (np.random.random() - 0.5)

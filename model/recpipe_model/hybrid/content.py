@@ -7,15 +7,14 @@ from zlib import crc32
 
 import numpy as np
 
-from recpipe_model.hybrid.arrays import Doubles, Floats, Ints, State, grown, kernel
+from recpipe_model.hybrid.arrays import Arrays, Doubles, Floats, Ints, State, grown, kernel
 from recpipe_model.hybrid.query import Query
 from recpipe_model.hybrid.vocabulary import packed, unpacked
 
-_NAMES = ("tokens", "frequency", "numbers", "moments")
 _WORD = re.compile(r"\w{3,}")
 
 
-class Content:
+class Content(Arrays):
     """Likeness to the user's profile, from metadata alone: it ranks an item nobody has seen.
 
     content  cosine of the items' tf-idf vectors, mean over the query's items weighted .9^k, x 1e3
@@ -26,6 +25,7 @@ class Content:
     """
 
     names: ClassVar[tuple[str, ...]] = ("content", "numbers")
+    kept = ("tokens", "frequency", "numbers", "moments")
 
     def __init__(self, tokens: int, buckets: int, numbers: int) -> None:
         self._numeric: list[str] = []
@@ -106,12 +106,10 @@ class Content:
     def learn(self, item: int, query: Query, time: float, weight: float) -> None: ...
 
     def state(self) -> State:
-        arrays = {name: getattr(self, name) for name in _NAMES}
-        return arrays | {f"numeric.{name}": array for name, array in packed(self._numeric).items()}
+        return super().state() | {f"numeric.{name}": array for name, array in packed(self._numeric).items()}
 
     def restore(self, state: State) -> None:
-        for name in _NAMES:
-            setattr(self, name, state[name])
+        super().restore(state)
         self._stale = True
         self._numeric = unpacked({name: state[f"numeric.{name}"] for name in ("bytes", "ends")})
 

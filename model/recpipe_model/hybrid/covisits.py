@@ -5,17 +5,16 @@ from typing import ClassVar
 import numpy as np
 
 from recpipe.live import STRENGTHS, Row
-from recpipe_model.hybrid.arrays import Floats, Ints, State, grown, kernel
+from recpipe_model.hybrid.arrays import Arrays, Floats, Ints, State, grown, kernel
 from recpipe_model.hybrid.component import UNIT
 from recpipe_model.hybrid.query import Neighbours, Query
 
 _SHRINKAGE = np.float32(5)
 _COSINE = np.float32(1e3)
 """Evidence of a cosine of 1."""
-_NAMES = ("neighbours", "worth", "strengths", "sums", "visits", "used")
 
 
-class CoVisits:
+class CoVisits(Arrays):
     """Item-to-item evidence from four kinds of co-visit, kept together in one row an item.
 
     When item j follows history items h at lag d = 1, 2, .. and gap seconds, row h gains an entry
@@ -37,6 +36,7 @@ class CoVisits:
     """
 
     names: ClassVar[tuple[str, ...]] = ("covisit", "next", "soon", "similar", "nearby")
+    kept = ("neighbours", "worth", "strengths", "sums", "visits", "used")
 
     def __init__(self, neighbours: int, window: int, rows: int, shortlist: int) -> None:
         self._window = window
@@ -53,7 +53,7 @@ class CoVisits:
         self._sums: Floats = np.zeros((rows * neighbours, len(self.names)), np.float32)
 
     def grow(self, items: int) -> None:
-        for name in (*_NAMES, "_slot"):
+        for name in (*self.kept, "_slot"):
             setattr(self, name, grown(getattr(self, name), items))
 
     def clear(self, item: int) -> None:
@@ -131,12 +131,8 @@ class CoVisits:
             np.float32(weight),
         )
 
-    def state(self) -> State:
-        return {name: getattr(self, name) for name in _NAMES}
-
     def restore(self, state: State) -> None:
-        for name in _NAMES:
-            setattr(self, name, state[name])
+        super().restore(state)
         self._slot = np.zeros(len(self.used), np.int32)
 
 

@@ -4,18 +4,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from recpipe_model.hybrid.arrays import Floats, Ints, State, grown, kernel
+from recpipe_model.hybrid.arrays import Arrays, Floats, Ints, grown, kernel, scatter
 from recpipe_model.hybrid.query import Query
 
 _NEGLIGIBLE = np.float32(1e-3)
 """Probability below which a candidate that was not chosen teaches too little to be worth its time."""
 _BEGINNING = 0.01
 """Squared gradient that AdaGrad starts from."""
-_NAMES = ("source", "taste", "target", "squares", "known")
 _SOURCE, _TASTE, _TARGET = 0, 1, 2
 
 
-class Embedding:
+class Embedding(Arrays):
     """score of j = u . target[j], u the sum of two, over the query's items k = 0, 1, .. n - 1:
 
     sequence  .4 x .8^k source[k] of the latest `embedded`
@@ -27,6 +26,7 @@ class Embedding:
     """
 
     names: ClassVar[tuple[str, ...]] = ("sequence", "taste")
+    kept = ("source", "taste", "target", "squares", "known")
 
     def __init__(self, dimensions: int, embedded: int, rate: float, seed: int) -> None:
         self._seed = seed
@@ -43,7 +43,7 @@ class Embedding:
             setattr(self, name, grown(getattr(self, name), items))
         self.squares = grown(self.squares, items, _BEGINNING)
         for item in range(int(self.known[0]), items):
-            _begin(self._seed, item, self.target[item])
+            scatter(self.target[item], 0.3, self._seed, item)
         self.known[0] = items
 
     def encode(self, query: Query) -> Floats:
@@ -68,21 +68,6 @@ class Embedding:
             residual,
             self._rate,
         )
-
-    def state(self) -> State:
-        return {name: getattr(self, name) for name in _NAMES}
-
-    def restore(self, state: State) -> None:
-        for name in _NAMES:
-            setattr(self, name, state[name])
-
-
-@kernel
-def _begin(seed: int, item: int, vector: Floats) -> None:
-    """Small random values that depend on the seed and the item alone."""
-    np.random.seed((seed * 1_000_003 + item) & 0xFFFFFFFF)
-    for i in range(len(vector)):
-        vector[i] = 0.3 * (np.random.random() - 0.5)
 
 
 @kernel

@@ -2,18 +2,17 @@
 
 import numpy as np
 
-from recpipe_model.hybrid.arrays import Doubles, Floats, Ints, State, grown, kernel
+from recpipe_model.hybrid.arrays import Arrays, Doubles, Floats, Ints, grown, kernel, scatter
 from recpipe_model.hybrid.query import Query
 
-_NAMES = ("sums", "common", "gram", "inverse", "totals")
 _EVENTS, _WEIGHT, _ITEMS, _SQUARES, _MASS = range(5)
 _GROWTH = 1.01
+"""The inverse is made anew when what it is the inverse of has grown by this factor."""
 _STRICTEST = 0.01
 """Greatest share that regularises: a handful of items would have all learned of them taken for noise."""
-"""The inverse is made anew when what it is the inverse of has grown by this factor."""
 
 
-class Taste:
+class Taste(Arrays):
     """score of j = s_j (u . v_j) where u is the sum of x_h v_h over the items h of the history.
 
     The v are the regularised linear autoencoder (Kunin 2019, Steck 2020) of the histories x. Alternating
@@ -28,6 +27,8 @@ class Taste:
 
     Methods are given the visits of every item, summed event weights. 4 bytes a dimension of each item.
     """
+
+    kept = ("sums", "common", "gram", "inverse", "totals")
 
     def __init__(self, dimensions: int, ridge: float, seed: int) -> None:
         self._seed = seed
@@ -63,7 +64,7 @@ class Taste:
     def learn(self, item: int, query: Query, weight: float, visits: Floats) -> None:
         """Learns that the item has joined the query's; its visit is counted already."""
         if not self.sums[item].any():
-            _begin(self._seed, item, self.sums[item])
+            scatter(self.sums[item], 0.1, self._seed, item)  # where all begin alike, all stay alike
             self.totals[_ITEMS] += 1
         others = query.items != item
         _learn(
@@ -83,21 +84,6 @@ class Taste:
         scales = np.where(visits > 0, (1 + visits) ** 0.25, 0).astype(np.float32)
         common = self.common @ self.inverse / (1 + self.totals[_WEIGHT]) ** 0.25
         return (self.sums[: len(visits)] @ self.inverse).astype(np.float32), scales, common.astype(np.float32)
-
-    def state(self) -> State:
-        return {name: getattr(self, name) for name in _NAMES}
-
-    def restore(self, state: State) -> None:
-        for name in _NAMES:
-            setattr(self, name, state[name])
-
-
-@kernel
-def _begin(seed: int, item: int, vector: Floats) -> None:
-    """Small random values that depend on the seed and the item alone: where all begin alike, all stay alike."""
-    np.random.seed((seed * 1_000_003 + item) & 0xFFFFFFFF)
-    for i in range(len(vector)):
-        vector[i] = 0.1 * (np.random.random() - 0.5)
 
 
 @kernel

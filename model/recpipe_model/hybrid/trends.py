@@ -4,15 +4,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from recpipe_model.hybrid.arrays import Doubles, Floats, Ints, State, grown, kernel
+from recpipe_model.hybrid.arrays import Arrays, Doubles, Floats, Ints, grown, kernel
 from recpipe_model.hybrid.component import UNIT
 from recpipe_model.hybrid.query import Query
 
-_NAMES = ("count", "trend", "time", "event", "born", "totals", "top", "used", "hot")
 _NEVER = -1e12
 
 
-class Trends:
+class Trends(Arrays):
     """Popularity of all time and lately, and freshness.
 
     popular   summed event weights / their total
@@ -24,6 +23,7 @@ class Trends:
     """
 
     names: ClassVar[tuple[str, ...]] = ("popular", "trending", "fresh", "new")
+    kept = ("count", "trend", "time", "event", "born", "totals", "top", "used", "hot")
 
     def __init__(self, half_life: float, popular: int, hot: int) -> None:
         self._rate = 1 / half_life
@@ -86,13 +86,6 @@ class Trends:
         out[:, 2] = self.totals[3] - self.event[items]
         out[:, 3] = self.totals[2] - self.born[items]
         return out
-
-    def state(self) -> State:
-        return {name: getattr(self, name) for name in _NAMES}
-
-    def restore(self, state: State) -> None:
-        for name in _NAMES:
-            setattr(self, name, state[name])
 
 
 @kernel
