@@ -13,6 +13,9 @@ from recpipe_model.export.tables import Tables
 from recpipe_model.export.taste import TasteScorer
 from recpipe_model.hybrid.arrays import Array
 
+BATCH = 8
+"""Rows to run at once: a query costs less than half of one alone, and no less from there on."""
+
 _v1 = (
     tf.compat.v1
 )  # a graph without functions: nothing to inline when it is loaded, nothing between its nodes
@@ -25,6 +28,9 @@ def write(tables: Tables, path: Path) -> None:
     _write_variables(tables.large, path / "variables" / "variables")
     model = saved_model_pb2.SavedModel(saved_model_schema_version=1, meta_graphs=[meta_graph])
     (path / "saved_model.pb").write_bytes(model.SerializeToString())
+    # Rows do not depend on each other: the model server may run several requests as one.
+    (path / "assets.extra").mkdir()
+    (path / "assets.extra" / "batching_params.pbtxt").write_text(f"max_batch_size {{ value: {BATCH} }}\n")
 
 
 def _meta_graph(tables: Tables) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from recpipe_model.client import VersionState
 
-from .config import ModelConfig, read_config_file
+from .config import ModelConfig, max_batch_rows, read_config_file
 from .grpc_server import GrpcServer
 from .http_server import HttpServer
 from .metrics import Metrics
@@ -111,7 +111,7 @@ def serve(flags: argparse.Namespace) -> int:
 
 
 def _load(path: Path, intra_op_threads: int) -> Servable:
-    servable = Servable(path, intra_op_threads=intra_op_threads)
+    servable = Servable(path, intra_op_threads=intra_op_threads, max_batch_rows=max_batch_rows(path))
     try:
         warm_up(servable, path)
     except StatusError:

@@ -9,9 +9,11 @@ from typing import Any
 from google.protobuf import text_format
 
 from .status import invalid_argument
-from .wire import ModelServerConfig
+from .wire import BatchingParameters, ModelServerConfig
 
 PLATFORM = "tensorflow"
+BATCHING_FILE = Path("assets.extra") / "batching_params.pbtxt"
+_MOST_ROWS = 64
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -113,6 +115,25 @@ def read_config_file(path: Path) -> list[ModelConfig]:
     except text_format.ParseError as error:
         raise invalid_argument(f"Invalid protobuf file: '{path}': {error}") from error
     return parse_config(proto)
+
+
+def max_batch_rows(version: Path) -> int:
+    """How many rows of requests the version lets run together: 1 unless it says so.
+
+    By TensorFlow Serving's file for it, `BatchingParameters` in text format. Here inputs may be without rows, too:
+    requests run together if they are equal in those.
+    """
+    file = version / BATCHING_FILE
+    try:
+        proto = text_format.Parse(file.read_text(), BatchingParameters(), allow_unknown_field=True)
+    except FileNotFoundError:
+        return 1
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise invalid_argument(f"Invalid protobuf file: '{file}': {error}") from error
+    size = int(proto.max_batch_size.value)
+    if not 0 < size <= _MOST_ROWS:
+        raise invalid_argument(f"'{file}': max_batch_size is {size}: give 1 to {_MOST_ROWS}")
+    return size
 
 
 def _policy(proto: Any) -> VersionPolicy:

@@ -36,9 +36,15 @@ class Metrics:
         )
         self._latency = Histogram(
             "recpipe_serving_request_seconds",
-            "Time to answer a Predict request, from its arrival in a worker.",
+            "Time to answer a Predict request, waiting included.",
             ["model"],
             buckets=_LATENCY_SECONDS,
+            registry=self._registry,
+        )
+        self._batch = Histogram(
+            "recpipe_serving_batch_requests",
+            "Predict requests that were run together.",
+            buckets=(1, 2, 4, 8, 16, 32),
             registry=self._registry,
         )
         self._loaded = Gauge(
@@ -58,6 +64,9 @@ class Metrics:
     def request(self, model: str, version: int | None, code: str, seconds: float) -> None:
         self._requests.labels(model, "" if version is None else version, code).inc()
         self._latency.labels(model).observe(seconds)
+
+    def batch(self, requests: int) -> None:
+        self._batch.observe(requests)
 
     def load(self, model: str, code: str, seconds: float) -> None:
         self._load_seconds.labels(model, code).observe(seconds)

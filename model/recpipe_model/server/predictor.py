@@ -1,8 +1,10 @@
 """The API's calls, whether they come by gRPC or by REST."""
 
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -11,12 +13,34 @@ from recpipe_model.client._protos import GetModelStatusResponse
 
 from .metrics import Metrics
 from .servable import DEFAULT_SIGNATURE, Servable
+from .signature import Inputs, Signature
 from .status import StatusError, invalid_argument
 from .store import ModelStore
 from .versions import Version
 from .wire import GetModelMetadataResponse, PredictResponse, SignatureDefMap
 
 SIGNATURE_DEF = "signature_def"
+
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """A Predict request under way.
+
+    Attributes:
+        kind: of calls that may be run together; None for one that is run alone.
+        most: how many of them.
+    """
+
+    request: Any
+    inputs: Inputs
+    version: Version[Servable]
+    signature: Signature
+    started: float
+    kind: Any
+    most: int
 
 
 class Predictor:
@@ -28,29 +52,46 @@ class Predictor:
 
     def predict(self, request: Any) -> Any:
         """PredictRequest to PredictResponse, in the `wire` form, whose tensors are serialised."""
+        [answer] = self.run([self.admit(request)])
+        if isinstance(answer, StatusError):
+            raise answer
+        return answer
+
+    def admit(self, request: Any) -> Call:
+        """A PredictRequest as a call, which holds the model's version until it is run or dropped."""
         started = time.perf_counter()
         version: Version[Servable] | None = None
-        code = "OK"
         try:
             version = self._store.borrow(*_selection(request))
-            return _run(version, request)
+            signature = _servable(version).signature(request.model_spec.signature_name)
         except StatusError as error:
-            code = error.code.name
+            self._settle(version, error.code.name, started)
             raise
-        finally:
-            # Counted while the version is still held, since its series end with it.
-            model, number = ("", None) if version is None else (version.model, version.number)
-            self._metrics.request(model, number, code, time.perf_counter() - started)
-            if version is not None:
-                self._store.give_back(version)
+        inputs = dict(request.inputs)
+        shape = None if request.output_filter else signature.kind(inputs)
+        kind, most = (None, 1) if shape is None else ((signature, shape), signature.most_together(shape))
+        return Call(request, inputs, version, signature, started, kind, most)
 
-    def refuse(self, request: Any) -> Any:
+    def run(self, calls: Sequence[Call]) -> list[Any]:
+        """The answer to each call, a PredictResponse or a StatusError. Several are of one kind and run together."""
+        answers = _run(calls)
+        for call, answer in zip(calls, answers, strict=True):
+            code = answer.code.name if isinstance(answer, StatusError) else "OK"
+            self._settle(call.version, code, call.started)
+        self._metrics.batch(len(calls))
+        return answers
+
+    def drop(self, call: Call) -> None:
+        """Ends a call without running it, for nobody waits for the answer any more."""
+        self._store.give_back(call.version)
+
+    def refusal(self) -> StatusError:
         """What a Predict request gets for which there is no room."""
         error = StatusError(
             grpc.StatusCode.RESOURCE_EXHAUSTED, "too many requests are waiting: try again later"
         )
         self._metrics.request("", None, error.code.name, 0.0)
-        raise error
+        return error
 
     def input_types(self, request: Any) -> dict[str, int]:
         """The TensorFlow data types, by name, of the inputs that a PredictRequest's signature takes."""
@@ -96,6 +137,13 @@ class Predictor:
             )
         return response
 
+    def _settle(self, version: Version[Servable] | None, code: str, started: float) -> None:
+        # Counted while the version is still held, since its series end with it.
+        model, number = ("", None) if version is None else (version.model, version.number)
+        self._metrics.request(model, number, code, time.perf_counter() - started)
+        if version is not None:
+            self._store.give_back(version)
+
     @contextmanager
     def _borrowed(self, request: Any) -> Iterator[tuple[Version[Servable], Servable]]:
         version = self._store.borrow(*_selection(request))
@@ -105,14 +153,28 @@ class Predictor:
             self._store.give_back(version)
 
 
-def _run(version: Version[Servable], request: Any) -> Any:
-    spec = request.model_spec
-    response = PredictResponse(
-        outputs=_servable(version).run(spec.signature_name, request.inputs, request.output_filter)
-    )
+def _run(calls: Sequence[Call]) -> list[Any]:
+    try:
+        if len(calls) > 1:
+            outputs = calls[0].signature.run_together([call.inputs for call in calls])
+        else:
+            outputs = [calls[0].signature.run(calls[0].inputs, calls[0].request.output_filter)]
+    except StatusError as error:
+        # One of several was wrong: each by itself gets its own error, or its answer.
+        return [error] if len(calls) == 1 else [answer for call in calls for answer in _run([call])]
+    except Exception as error:  # the thread must outlive any request
+        _log.exception("running %s", calls[0].request.model_spec.name)
+        message = f"{type(error).__name__}: {error}"
+        return [StatusError(grpc.StatusCode.INTERNAL, message) for _ in calls]
+    return [_response(call, each) for call, each in zip(calls, outputs, strict=True)]
+
+
+def _response(call: Call, outputs: Mapping[str, bytes]) -> Any:
+    spec = call.request.model_spec
+    response = PredictResponse(outputs=outputs)
     response.model_spec.name = spec.name
     response.model_spec.signature_name = spec.signature_name or DEFAULT_SIGNATURE
-    response.model_spec.version.value = version.number
+    response.model_spec.version.value = call.version.number
     return response
 
 

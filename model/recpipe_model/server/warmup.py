@@ -1,6 +1,7 @@
 """Warming a version before it serves, so that its first request is as fast as the others."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from google.protobuf.message import DecodeError
 from recpipe_model.client._protos import TensorProto
 
 from .servable import Servable
+from .signature import Inputs, Signature
 from .status import CODES, StatusError, invalid_argument
 from .wire import PredictionLog
 
@@ -33,7 +35,7 @@ def warm_up(servable: Servable, path: Path) -> None:
             continue
         inputs = {alias: _zeros(info) for alias, info in signature.definition.inputs.items()}
         try:
-            servable.run(name, inputs, ())
+            _run(signature, inputs)
         except StatusError as error:
             _log.info("%s: signature %s refuses an empty warm-up request: %s", path, name, error.message)
 
@@ -50,12 +52,26 @@ def _replay(servable: Servable, file: Path) -> None:
                 )
             request = PredictionLog.FromString(record).predict_log.request
             if request.inputs:
-                servable.run(request.model_spec.signature_name, request.inputs, request.output_filter)
+                _run(
+                    servable.signature(request.model_spec.signature_name),
+                    request.inputs,
+                    request.output_filter,
+                )
     except DecodeError as error:
         raise invalid_argument(f"Failed to parse warmup record {count} from {file}: {error}") from error
     except tf.errors.OpError as error:
         message = f"{error.message}. Please verify your warmup data is in TFRecord format."
         raise StatusError(CODES[tf.errors.DATA_LOSS], message) from error
+
+
+def _run(signature: Signature, inputs: Inputs, output_filter: Sequence[str] = ()) -> None:
+    """Runs a request alone, and as often as may be together."""
+    signature.run(inputs, output_filter)
+    if (kind := signature.kind(inputs)) is not None:
+        count = signature.most_together(kind)
+        while count > 1:
+            signature.run_together([inputs] * count)
+            count //= 2
 
 
 def _zeros(info: Any) -> bytes:

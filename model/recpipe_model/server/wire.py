@@ -71,6 +71,10 @@ _serving = add_file(
             string_map("version_labels", 8, "int64"),
         ),
         message(
+            "tensorflow.serving.BatchingParameters",
+            field("max_batch_size", 1, "google.protobuf.Int64Value"),
+        ),
+        message(
             "tensorflow.serving.ModelConfigList",
             field("config", 1, "tensorflow.serving.ModelConfig", repeated=True),
         ),
@@ -86,7 +90,7 @@ _serving = add_file(
             "tensorflow.serving.ReloadConfigResponse", field("status", 1, "tensorflow.serving.StatusProto")
         ),
     ],
-    imports=["recpipe/serving.proto", "google/protobuf/any.proto"],
+    imports=["recpipe/serving.proto", "google/protobuf/any.proto", "google/protobuf/wrappers.proto"],
 )
 
 PredictRequest: Any = _raw["PredictRequest"]
@@ -95,6 +99,7 @@ PredictionLog: Any = _raw["PredictionLog"]
 SignatureDefMap: Any = _raw["SignatureDefMap"]
 GetModelMetadataRequest: Any = _serving["GetModelMetadataRequest"]
 GetModelMetadataResponse: Any = _serving["GetModelMetadataResponse"]
+BatchingParameters: Any = _serving["BatchingParameters"]
 ModelServerConfig: Any = _serving["ModelServerConfig"]
 ReloadConfigRequest: Any = _serving["ReloadConfigRequest"]
 ReloadConfigResponse: Any = _serving["ReloadConfigResponse"]
