@@ -6,17 +6,18 @@ operations beforehand (an eighth less time for 500 small ones), and tensors deco
 the graph (`signature.py`).
 """
 
-import gc
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's banner is not this server's log
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # tensors come and go as host strings
 
 import tensorflow as tf
-from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf import config_pb2, saved_model_pb2
+from tensorflow.core.protobuf import config_pb2
 
+from .nodes import Nodes
+from .session import Session, read_meta_graph
 from .signature import Signature
 from .status import CODES, StatusError, failed_precondition
 
@@ -40,22 +41,23 @@ class Servable:
     """
 
     def __init__(self, path: Path, *, intra_op_threads: int = 1, max_batch_rows: int = 1) -> None:
-        graph = tf.Graph()
+        meta_graph = read_meta_graph(path)
+        graph_def = meta_graph.graph_def
         config = config_pb2.ConfigProto(
             intra_op_parallelism_threads=intra_op_threads,
             inter_op_parallelism_threads=1,
             use_per_session_threads=True,
         )
-        if _is_straight(path):
+        if _is_straight(graph_def):
             config.experimental.executor_type = "SINGLE_THREADED_EXECUTOR"
-        self._session = tf.compat.v1.Session(graph=graph, config=config)
+        self._session = Session(config)
         try:
-            with graph.as_default():
-                meta_graph = tf.compat.v1.saved_model.load(self._session, ["serve"], str(path))
-                self.signatures = {
-                    name: Signature(self._session, definition, max_batch_rows)
-                    for name, definition in meta_graph.signature_def.items()
-                }
+            nodes = Nodes(graph_def)
+            self.signatures = {
+                name: Signature(self._session, nodes, definition, max_batch_rows)
+                for name, definition in meta_graph.signature_def.items()
+            }
+            self._session.load(meta_graph, path)
         except Exception as error:  # whatever is wrong with a model's files, it is the model that is broken
             self._session.close()
             raise _load_error(error, path) from error
@@ -77,24 +79,15 @@ class Servable:
         self._session.close()
         self.signatures.clear()
         del self._session
-        gc.collect()  # graphs are full of reference cycles, and nothing else here makes garbage enough to collect them
 
 
-def _is_straight(path: Path) -> bool:
+def _is_straight(graph_def: Any) -> bool:
     """Whether every operation of the model runs once a call: no control flow, nor functions that may have it.
 
-    Nor variables by reference, which the executor for such graphs does not take. False for what cannot be read:
-    loading it says why.
+    Nor variables by reference, which the executor for such graphs does not take.
     """
-    try:
-        model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    except (OSError, DecodeError):
-        return False
     unwanted = _CONTROL_FLOW | _REFERENCES
-    graphs = [meta_graph.graph_def for meta_graph in model.meta_graphs]
-    return not any(
-        graph.library.function or any(node.op in unwanted for node in graph.node) for graph in graphs
-    )
+    return not graph_def.library.function and not any(node.op in unwanted for node in graph_def.node)
 
 
 def _load_error(error: Exception, path: Path) -> StatusError:
@@ -104,11 +97,6 @@ def _load_error(error: Exception, path: Path) -> StatusError:
         case tf.errors.OpError():
             return StatusError(
                 CODES.get(error.error_code, CODES[tf.errors.UNKNOWN]), f"{path}: {error.message}"
-            )
-        case OSError():
-            return StatusError(
-                CODES[tf.errors.NOT_FOUND],
-                f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}",
             )
         case _:
             return StatusError(CODES[tf.errors.INTERNAL], f"{path}: {type(error).__name__}: {error}")

@@ -16,10 +16,10 @@ from tensorflow.core.protobuf import config_pb2
 
 from recpipe_model.client._protos import TensorProto
 
+from .nodes import Nodes
 from .status import CODES, StatusError, invalid_argument
 
 _METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
-_SCOPE = "recpipe_wire"
 _CALLER_THREAD = -1
 _MAX_OUTPUT_FILTERS = 32
 _TAGS = bytes([0x08, 0x12, 0x12, 0x08])
@@ -44,12 +44,13 @@ class Signature:
     """A signature of a loaded model.
 
     Args:
-        session: of the model; its graph is the default one.
+        session: of the model, to be used once its graph is loaded.
+        nodes: of that graph, which is yet to be loaded.
         definition: `tensorflow.SignatureDef`.
         max_batch_rows: how many rows may be run together; 1 if rows depend on each other.
     """
 
-    def __init__(self, session: Any, definition: Any, max_batch_rows: int = 1) -> None:
+    def __init__(self, session: Any, nodes: Nodes, definition: Any, max_batch_rows: int) -> None:
         self._session = session
         self.definition = definition
         self.inputs = sorted(definition.inputs)
@@ -57,15 +58,18 @@ class Signature:
         self.refusal = self._unsupported()
         self._alone: dict[tuple[str, ...], tuple[tuple[str, ...], Any]] = {}
         self._together: dict[int, Any] = {}
+        self._max_batch_rows = max_batch_rows
         if self.refusal is not None:
             return
-        self._parsers = {alias: _parser(definition.inputs[alias]) for alias in self.inputs}
-        self._serializers = {alias: _serializer(_tensor(info)) for alias, info in definition.outputs.items()}
         self._by_row = {alias for alias, info in definition.inputs.items() if _has_rows(info)}
-        self._max_batch_rows = max_batch_rows
+        self._parsers = {alias: _parser(nodes, info) for alias, info in definition.inputs.items()}
+        self._serializers = {
+            alias: nodes.serialize_tensor(info.name, _type(info))
+            for alias, info in definition.outputs.items()
+        }
         if self._by_row and not self._defaults:
             powers = (1 << exponent for exponent in range(max_batch_rows.bit_length() - 1, 0, -1))
-            self._together = {count: self._batched(count) for count in powers}
+            self._together = {count: self._batched(nodes, count) for count in powers}
 
     def run(self, inputs: Inputs, output_filter: Sequence[str] = ()) -> dict[str, bytes]:
         """Runs one request.
@@ -123,7 +127,7 @@ class Signature:
             for request in (requests if alias in self._by_row else requests[:1])
         ]
         try:
-            fetched = iter(self._together[len(requests)](*feeds))
+            fetched = iter(self._run_of(len(requests))(*feeds))
         except tf.errors.OpError as error:
             raise StatusError(CODES.get(error.error_code, CODES[tf.errors.UNKNOWN]), error.message) from error
         answers: list[dict[str, bytes]] = [{} for _ in requests]
@@ -191,56 +195,55 @@ class Signature:
             if alias in output_filter[:position]:
                 raise invalid_argument(f"duplicate output tensor alias: {alias}")
         outputs = output_filter or tuple(sorted(known))
-        run = self._callable(
-            feeds=[self._parsers[alias][0] for alias in self.inputs],
-            inputs={alias: self._parsers[alias][1] for alias in self.inputs},
-            fetches=[self._serializers[alias] for alias in outputs],
+        run = self._session.callable(
+            _options(
+                feeds=[self._parsers[alias][0] for alias in self.inputs],
+                inputs={self.definition.inputs[alias].name: self._parsers[alias][1] for alias in self.inputs},
+                fetches=[self._serializers[alias] for alias in outputs],
+            )
         )
         if len(self._alone) >= _MAX_OUTPUT_FILTERS:
             self._alone.clear()
         self._alone[output_filter] = outputs, run
         return outputs, run
 
-    def _batched(self, count: int) -> Any:
-        """A callable of so many requests: an input of the first, of the second and so on, then the next input."""
+    def _run_of(self, count: int) -> Any:
+        run = self._together[count]
+        if not callable(run):
+            run = self._together[count] = self._session.callable(run)
+        return run
+
+    def _batched(self, nodes: Nodes, count: int) -> Any:
+        """Options of so many requests: an input of the first, of the second and so on, then the next input."""
         feeds, inputs, fetches = [], {}, []
         for alias in self.inputs:
+            info = self.definition.inputs[alias]
             if alias in self._by_row:
-                parsers = [_parser(self.definition.inputs[alias]) for _ in range(count)]
-                inputs[alias] = _concatenated(
-                    [parsed for _, parsed in parsers], self.definition.inputs[alias]
+                parsers = [_parser(nodes, info) for _ in range(count)]
+                parsed = nodes.concatenate(
+                    [parsed for _, parsed in parsers], _type(info), len(info.tensor_shape.dim)
                 )
             else:
                 parsers = [self._parsers[alias]]
-                inputs[alias] = self._parsers[alias][1]
+                [(_, parsed)] = parsers
             feeds += [feed for feed, _ in parsers]
-        for alias, serializer in sorted(self._serializers.items()):
+            inputs[info.name] = parsed
+        for alias, serialized in sorted(self._serializers.items()):
             info = self.definition.outputs[alias]
-            fetches += (
-                [_serializer(part) for part in tf.split(_tensor(info), count)]
-                if _has_rows(info)
-                else [serializer]
-            )
-        return self._callable(feeds, inputs, fetches)
-
-    def _callable(self, feeds: Sequence[Any], inputs: Mapping[str, Any], fetches: Sequence[Any]) -> Any:
-        options = config_pb2.CallableOptions()
-        options.run_options.inter_op_thread_pool = _CALLER_THREAD
-        options.feed.extend(feed.name for feed in feeds)
-        for alias, tensor in inputs.items():
-            options.tensor_connection.add(
-                from_tensor=tensor.name, to_tensor=self.definition.inputs[alias].name
-            )
-        options.fetch.extend(fetch.name for fetch in fetches)
-        return self._session._make_callable_from_options(options)
+            if _has_rows(info):
+                parts = nodes.split(info.name, _type(info), count)
+                fetches += [nodes.serialize_tensor(part, _type(info)) for part in parts]
+            else:
+                fetches.append(serialized)
+        return _options(feeds, inputs, fetches)
 
     def _run_error(self, error: tf.errors.OpError, feeds: Sequence[bytes]) -> StatusError:
         """The error that TensorFlow Serving, which parses inputs before it runs the graph, would have given."""
-        nodes = {parsed.op.name: alias for alias, (_, parsed) in self._parsers.items()}
+        parsers = {parsed.removesuffix(":0"): alias for alias, (_, parsed) in self._parsers.items()}
         node = re.search(r"\{\{node ([^}]+)\}\}", error.message)
-        if node is None or node[1] not in nodes:
+        if node is None or node[1] not in parsers:
             return StatusError(CODES.get(error.error_code, CODES[tf.errors.UNKNOWN]), error.message)
-        alias = nodes[node[1]]
+        alias = parsers[node[1]]
         index = self.inputs.index(alias)
         if error.message.startswith("Type mismatch"):
             expected = tf.dtypes.as_dtype(self.definition.inputs[alias].dtype)
@@ -251,28 +254,25 @@ class Signature:
         return invalid_argument(f"tensor parsing error: {alias}")
 
 
-def _parser(info: Any) -> tuple[Any, Any]:
+def _parser(nodes: Nodes, info: Any) -> tuple[str, str]:
     """A string placeholder for an input's TensorProto, and the tensor parsed from it."""
-    with tf.name_scope(_SCOPE):
-        feed = tf.compat.v1.placeholder(tf.string, [])
-        return feed, tf.io.parse_tensor(feed, tf.dtypes.as_dtype(info.dtype))
+    feed = nodes.placeholder()
+    return feed, nodes.parse_tensor(feed, _type(info))
 
 
-def _serializer(tensor: Any) -> Any:
-    """A string tensor of a tensor's TensorProto."""
-    with tf.name_scope(_SCOPE):
-        return tf.io.serialize_tensor(tensor)
+def _options(feeds: Sequence[str], inputs: Mapping[str, str], fetches: Sequence[str]) -> Any:
+    """CallableOptions; inputs are tensors of the model, each with that which takes its place."""
+    options = config_pb2.CallableOptions()
+    options.run_options.inter_op_thread_pool = _CALLER_THREAD
+    options.feed.extend(feeds)
+    for name, tensor in inputs.items():
+        options.tensor_connection.add(from_tensor=tensor, to_tensor=name)
+    options.fetch.extend(fetches)
+    return options
 
 
-def _tensor(info: Any) -> Any:
-    return tf.compat.v1.get_default_graph().get_tensor_by_name(info.name)
-
-
-def _concatenated(tensors: Sequence[Any], info: Any) -> Any:
-    """The tensors' rows, one tensor after the other; stacked first, for that fails unless all have the same shape."""
-    with tf.name_scope(_SCOPE):
-        times = [len(tensors)] + [1] * (len(info.tensor_shape.dim) - 1)
-        return tf.reshape(tf.stack(tensors), tf.shape(tensors[0]) * times)
+def _type(info: Any) -> Any:
+    return tf.dtypes.as_dtype(info.dtype)
 
 
 def _has_rows(info: Any) -> bool:
