@@ -17,11 +17,12 @@ help: ## List the targets
 
 setup: $(VENV)/.installed ## Make the environment in .venv
 
-$(VENV)/.installed: requirements.txt pyproject.toml tools/python-venv
+$(VENV)/.installed: requirements.txt pyproject.toml tools/python-venv tools/tcmalloc
 	@tools/python-venv $(PYTHON) $(VENV)
 	@$(BIN)/python -m pip install --quiet 'uv>=0.8,<1'
 	@$(UV) -r requirements.txt
 	@$(UV) --no-deps --no-build-isolation -e .
+	@tools/tcmalloc
 	@touch $@
 
 run: setup ## Replay MovieLens through a whole pipeline and stay up (ONCE=1: end after it)

@@ -8,7 +8,7 @@ Requests that run together are joined, and their answers parted, there too: Pyth
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -40,6 +40,13 @@ Inputs = Mapping[str, bytes]
 """Serialised TensorProtos by name."""
 
 
+class _Parser(NamedTuple):
+    """A string placeholder for a TensorProto, and the tensor parsed from it."""
+
+    feed: str
+    parsed: str
+
+
 class Signature:
     """A signature of a loaded model.
 
@@ -62,14 +69,18 @@ class Signature:
         if self.refusal is not None:
             return
         self._by_row = {alias for alias, info in definition.inputs.items() if _has_rows(info)}
-        self._parsers = {alias: _parser(nodes, info) for alias, info in definition.inputs.items()}
+        powers = [1 << exponent for exponent in range(max_batch_rows.bit_length() - 1, 0, -1)]
+        if self._defaults or not self._by_row:
+            powers = []
+        self._parsers = {
+            alias: [_parser(nodes, info) for _ in range(max([1, *powers]) if alias in self._by_row else 1)]
+            for alias, info in definition.inputs.items()
+        }
         self._serializers = {
             alias: nodes.serialize_tensor(info.name, _type(info))
             for alias, info in definition.outputs.items()
         }
-        if self._by_row and not self._defaults:
-            powers = (1 << exponent for exponent in range(max_batch_rows.bit_length() - 1, 0, -1))
-            self._together = {count: self._batched(nodes, count) for count in powers}
+        self._together = {count: self._batched(nodes, count) for count in powers}
 
     def run(self, inputs: Inputs, output_filter: Sequence[str] = ()) -> dict[str, bytes]:
         """Runs one request.
@@ -195,10 +206,11 @@ class Signature:
             if alias in output_filter[:position]:
                 raise invalid_argument(f"duplicate output tensor alias: {alias}")
         outputs = output_filter or tuple(sorted(known))
+        parsers = {alias: self._parsers[alias][0] for alias in self.inputs}
         run = self._session.callable(
             _options(
-                feeds=[self._parsers[alias][0] for alias in self.inputs],
-                inputs={self.definition.inputs[alias].name: self._parsers[alias][1] for alias in self.inputs},
+                feeds=[parser.feed for parser in parsers.values()],
+                inputs={self.definition.inputs[alias].name: parsers[alias].parsed for alias in self.inputs},
                 fetches=[self._serializers[alias] for alias in outputs],
             )
         )
@@ -218,15 +230,12 @@ class Signature:
         feeds, inputs, fetches = [], {}, []
         for alias in self.inputs:
             info = self.definition.inputs[alias]
+            parsers = self._parsers[alias][:count]
+            feeds += [parser.feed for parser in parsers]
+            parsed = parsers[0].parsed
             if alias in self._by_row:
-                parsers = [_parser(nodes, info) for _ in range(count)]
-                parsed = nodes.concatenate(
-                    [parsed for _, parsed in parsers], _type(info), len(info.tensor_shape.dim)
-                )
-            else:
-                parsers = [self._parsers[alias]]
-                [(_, parsed)] = parsers
-            feeds += [feed for feed, _ in parsers]
+                rank = len(info.tensor_shape.dim)
+                parsed = nodes.concatenate([parser.parsed for parser in parsers], _type(info), rank)
             inputs[info.name] = parsed
         for alias, serialized in sorted(self._serializers.items()):
             info = self.definition.outputs[alias]
@@ -239,7 +248,7 @@ class Signature:
 
     def _run_error(self, error: tf.errors.OpError, feeds: Sequence[bytes]) -> StatusError:
         """The error that TensorFlow Serving, which parses inputs before it runs the graph, would have given."""
-        parsers = {parsed.removesuffix(":0"): alias for alias, (_, parsed) in self._parsers.items()}
+        parsers = {parser.parsed.removesuffix(":0"): alias for alias, [parser, *_] in self._parsers.items()}
         node = re.search(r"\{\{node ([^}]+)\}\}", error.message)
         if node is None or node[1] not in parsers:
             return StatusError(CODES.get(error.error_code, CODES[tf.errors.UNKNOWN]), error.message)
@@ -254,10 +263,9 @@ class Signature:
         return invalid_argument(f"tensor parsing error: {alias}")
 
 
-def _parser(nodes: Nodes, info: Any) -> tuple[str, str]:
-    """A string placeholder for an input's TensorProto, and the tensor parsed from it."""
+def _parser(nodes: Nodes, info: Any) -> _Parser:
     feed = nodes.placeholder()
-    return feed, nodes.parse_tensor(feed, _type(info))
+    return _Parser(feed, nodes.parse_tensor(feed, _type(info)))
 
 
 def _options(feeds: Sequence[str], inputs: Mapping[str, str], fetches: Sequence[str]) -> Any:

@@ -5,9 +5,7 @@ that it was lent to has given it back. One thread does all the loading and unloa
 """
 
 import logging
-import os
 import random
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -25,8 +23,6 @@ from .versions import Action, T, Version, next_action
 
 _MAX_ENDED = 16  # versions of a model remembered after their end
 _MAX_WAIT_SECONDS = 60.0
-_NICENESS = 10  # of the loading thread, above the others'
-_NICEST = 19  # that Linux has
 
 _log = logging.getLogger(__name__)
 
@@ -209,7 +205,6 @@ class ModelStore(Generic[T]):
         return model.labels[label]
 
     def _run(self) -> None:
-        _yield_to_others()
         while not self._stopping:
             with self._changed:
                 models = list(self._models.items())
@@ -313,11 +308,3 @@ class ModelStore(Generic[T]):
             version.state, version.error = state, error
             self._changed.notify_all()
         self._on_change(version)
-
-
-def _yield_to_others() -> None:
-    """Lowers this thread's priority, so that loading takes what requests leave; Linux alone has one of each thread."""
-    if sys.platform == "linux":
-        thread = threading.get_native_id()
-        niceness = os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS
-        os.setpriority(os.PRIO_PROCESS, thread, min(niceness, _NICEST))

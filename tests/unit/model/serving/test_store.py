@@ -1,7 +1,5 @@
 """The model store follows its directories, and never drops a version that a request still holds."""
 
-import os
-import sys
 import threading
 import time
 from collections import Counter
@@ -116,20 +114,6 @@ def test_a_new_version_is_available_before_the_old_one_unloads(disk, make_store)
     disk.add(2)
     disk.wait_for(1, State.END)
     assert disk.seen.index((2, State.AVAILABLE)) < disk.seen.index((1, State.UNLOADING))
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority of each thread")
-def test_loading_has_less_priority_than_requests(disk, make_store):
-    priorities = []
-
-    def record(version):
-        priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
-        disk.record(version)
-
-    disk.add(1)
-    make_store(on_change=record)
-    disk.wait_for(1, State.AVAILABLE)
-    assert min(priorities) > os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
 def test_while_a_version_loads_the_old_one_serves(disk, make_store):
