@@ -1,8 +1,4 @@
-"""Nodes added to a model's graph before it is loaded, as the messages that a graph is made of.
-
-`tf.Graph` would make a Python object of each of the model's nodes first: a tenth of a second of the interpreter's lock,
-which requests wait for.
-"""
+"""Nodes added to a model's graph before it is loaded (`importing.py`), as the messages that a graph is made of."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -9,9 +9,8 @@ import tensorflow as tf
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import config_pb2, saved_model_pb2
-from tensorflow.python.client import pywrap_tf_session
-from tensorflow.python.framework import c_api_util
 
+from .importing import import_graph
 from .status import CODES, StatusError, not_found
 
 _TAG = "serve"
@@ -44,11 +43,7 @@ def read_meta_graph(path: Path) -> Any:
 
 
 class Session:
-    """Runs parts of one graph.
-
-    The graph is there for the runtime alone: `tf.import_graph_def` would make a Python object of each node, and hold
-    the interpreter's lock for a tenth of a second over it.
-    """
+    """Runs parts of one graph."""
 
     def __init__(self, config: Any) -> None:
         self._graph = tf.Graph()
@@ -60,7 +55,7 @@ class Session:
         Raises:
             tf.errors.OpError: what is wrong with it.
         """
-        self._import(meta_graph.graph_def)
+        import_graph(self._graph, meta_graph.graph_def)
         assets = {
             asset.tensor_info.name: str(path / "assets" / asset.filename)
             for asset in meta_graph.asset_file_def
@@ -80,16 +75,6 @@ class Session:
     def close(self) -> None:
         """Frees the graph and its variables; nothing may be running."""
         self._session.close()
-
-    def _import(self, graph_def: Any) -> None:
-        buffer = pywrap_tf_session.TF_NewBufferFromString(graph_def.SerializeToString())
-        options = c_api_util.ScopedTFImportGraphDefOptions()
-        try:
-            with self._graph._c_graph.get() as graph:
-                results = pywrap_tf_session.TF_GraphImportGraphDefWithResults(graph, buffer, options.options)
-            c_api_util.ScopedTFImportGraphDefResults(results)  # frees them
-        finally:
-            pywrap_tf_session.TF_DeleteBuffer(buffer)
 
     def _run(self, target: str, feeds: Mapping[str, str]) -> None:
         options = config_pb2.CallableOptions(feed=feeds, target=[target.partition(":")[0]])
