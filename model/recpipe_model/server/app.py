@@ -18,7 +18,6 @@ from .grpc_server import GrpcServer
 from .http_server import HttpServer
 from .metrics import Metrics
 from .predictor import Predictor
-from .priority import in_background
 from .rest import RestApi
 from .servable import Servable
 from .status import StatusError
@@ -114,7 +113,7 @@ def serve(flags: argparse.Namespace) -> int:
 def _load(path: Path, intra_op_threads: int) -> Servable:
     servable = Servable(path, intra_op_threads=intra_op_threads, max_batch_rows=max_batch_rows(path))
     try:
-        in_background(lambda: warm_up(servable, path))
+        warm_up(servable, path)
     except StatusError:
         servable.close()
         raise

@@ -1,25 +1,32 @@
-"""Work that takes only what requests leave of the processor."""
+"""Work that leaves the processor to requests."""
 
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 _NICENESS = 10  # above the other threads'
 _NICEST = 19  # that Linux has
+_LONGEST_REST_SECONDS = 0.2
 
 T = TypeVar("T")
 
 
-def in_background(work: Callable[[], T]) -> T:
-    """Runs what computes for long without the interpreter's lock, and waits for it.
+def gently(piece: Callable[[], T]) -> T:
+    """Runs a piece of what computes for long without the interpreter's lock, and then rests for twice the time.
 
-    With the lock it would be worse than at full priority: the others would wait for a thread that waits for a core.
+    At low priority; with the lock that would be worse than none, for others would wait for a thread that waits for a
+    core. The rest lets them catch up where all cores are busy.
     """
-    with ThreadPoolExecutor(1, "background", initializer=_yield_to_others) as thread:
-        return thread.submit(work).result()
+    started = time.perf_counter()
+    try:
+        with ThreadPoolExecutor(1, "gently", initializer=_yield_to_others) as thread:
+            return thread.submit(piece).result()
+    finally:
+        time.sleep(min(2 * (time.perf_counter() - started), _LONGEST_REST_SECONDS))
 
 
 def _yield_to_others() -> None:

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
 from .importing import import_graph
+from .priority import gently
 from .status import CODES, StatusError, not_found
 
 _TAG = "serve"
@@ -78,7 +79,8 @@ class Session:
 
     def _run(self, target: str, feeds: Mapping[str, str]) -> None:
         options = config_pb2.CallableOptions(feed=feeds, target=[target.partition(":")[0]])
-        self.callable(options)(*[np.array(value.encode(), dtype=object) for value in feeds.values()])
+        values = [np.array(value.encode(), dtype=object) for value in feeds.values()]
+        gently(lambda: self.callable(options)(*values))
 
 
 def _init_op(meta_graph: Any) -> str:

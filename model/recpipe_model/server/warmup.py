@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from recpipe_model.client._protos import TensorProto
 
+from .priority import gently
 from .servable import Servable
 from .signature import Inputs, Signature
 from .status import CODES, StatusError, invalid_argument
@@ -66,11 +68,11 @@ def _replay(servable: Servable, file: Path) -> None:
 
 def _run(signature: Signature, inputs: Inputs, output_filter: Sequence[str] = ()) -> None:
     """Runs a request alone, and as often as may be together."""
-    signature.run(inputs, output_filter)
+    gently(lambda: signature.run(inputs, output_filter))
     if (kind := signature.kind(inputs)) is not None:
         count = signature.most_together(kind)
         while count > 1:
-            signature.run_together([inputs] * count)
+            gently(partial(signature.run_together, [inputs] * count))
             count //= 2
 
 

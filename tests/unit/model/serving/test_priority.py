@@ -3,10 +3,11 @@
 import os
 import sys
 import threading
+import time
 
 import pytest
 
-from recpipe_model.server.priority import in_background
+from recpipe_model.server.priority import gently
 
 
 def priority():
@@ -14,12 +15,18 @@ def priority():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority of each thread")
-def test_work_in_the_background_has_less_priority():
+def test_gentle_work_has_less_priority():
     before = priority()
-    assert in_background(priority) > before
+    assert gently(priority) > before
     assert priority() == before
 
 
-def test_what_fails_in_the_background_fails_for_who_asked():
+def test_what_fails_fails_for_who_asked():
     with pytest.raises(ZeroDivisionError):
-        in_background(lambda: 1 // 0)
+        gently(lambda: 1 // 0)
+
+
+def test_it_rests_longer_than_it_worked():
+    started = time.perf_counter()
+    worked = gently(lambda: (time.sleep(0.02), time.perf_counter() - started)[1])
+    assert time.perf_counter() - started > 2.5 * worked
