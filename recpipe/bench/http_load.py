@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from recpipe_model.server.load import precise_loop
+from recpipe_model.server.load import precise_loop, undisturbed
 
 MOST_CONNECTIONS = 256
 ANSWER_SECONDS = 10.0
@@ -64,7 +64,7 @@ class Connection(asyncio.Protocol):
 
 def steady(url: str, path_of: Callable[[int], str], key: str, rate: float, seconds: float) -> list[Sample]:
     """Sends request number n to `path_of(n)`; where too many wait, one is not sent and counts as lost (status 0)."""
-    with asyncio.Runner(loop_factory=precise_loop) as runner:
+    with undisturbed(), asyncio.Runner(loop_factory=precise_loop) as runner:
         return runner.run(_steady(url, path_of, key, rate, seconds))
 
 

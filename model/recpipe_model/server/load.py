@@ -1,10 +1,12 @@
 """Load on a prediction server, and how it answers: for benchmarks. Run it in another process than the server."""
 
 import asyncio
+import gc
 import selectors
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 import grpc
@@ -65,8 +67,18 @@ def measure_predict(
     if (concurrency is None) == (rate is None):
         raise ValueError("give concurrency (closed loop) or rate (open loop), one of them")
     request = predict_request(model, signature, inputs, (), None, None).SerializeToString()
-    with asyncio.Runner(loop_factory=precise_loop) as runner:
+    with undisturbed(), asyncio.Runner(loop_factory=precise_loop) as runner:
         return runner.run(_measure(target, request, seconds, concurrency, rate, timeout, warm_up_seconds))
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """No collection of garbage meanwhile, whose tens of milliseconds would be counted as the server's."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def precise_loop() -> asyncio.AbstractEventLoop:
