@@ -5,6 +5,7 @@ item vectors of the same size, with no server and no hybrid around it.
 """
 
 import asyncio
+import os
 import random
 import sys
 import tempfile
@@ -25,6 +26,7 @@ K = 20
 RECENT = 10
 EVENTS = 30_000
 USERS = 3_000
+CALLERS = 32
 START_SECONDS = 180.0
 MODEL = "bench"
 
@@ -45,18 +47,18 @@ class Serving:
     export_seconds: float
     export_mib: float
     closed_loop: ServingLoad
-    """Two callers, each sending its next request on its last one's answer."""
-    half_load: ServingLoad
-    """Open loop at half of that rate, timed from when each request was due."""
+    """As many callers as CALLERS, each sending its next request on its last one's answer."""
+    open_loop: ServingLoad
+    """At a steady rate, timed from when each request was due."""
     numpy_us: float
     """Baseline."""
 
 
-def measure_serving(items: int, dimensions: int, seconds: int) -> Serving:
-    return asyncio.run(_measure(items, dimensions, seconds))
+def measure_serving(items: int, dimensions: int, seconds: int, rate: float) -> Serving:
+    return asyncio.run(_measure(items, dimensions, seconds, rate))
 
 
-async def _measure(items: int, dimensions: int, seconds: int) -> Serving:
+async def _measure(items: int, dimensions: int, seconds: int, rate: float) -> Serving:
     from recpipe_model.export import export
     from recpipe_model.server.load import measure_predict
 
@@ -74,8 +76,8 @@ async def _measure(items: int, dimensions: int, seconds: int) -> Serving:
                     found.requests_per_second, found.p50_ms, found.p99_ms, sum(found.failed.values())
                 )
 
-            closed = await load(concurrency=2)
-            half = await load(rate=closed.requests_per_second / 2)
+            closed = await load(concurrency=CALLERS)
+            steady = await load(rate=rate)
     return Serving(
         items=items,
         dimensions=dimensions,
@@ -83,7 +85,7 @@ async def _measure(items: int, dimensions: int, seconds: int) -> Serving:
         export_seconds=export_seconds,
         export_mib=size / 2**20,
         closed_loop=closed,
-        half_load=half,
+        open_loop=steady,
         numpy_us=_numpy_alone(items, dimensions),
     )
 
@@ -121,11 +123,17 @@ def trained(items: int, dimensions: int) -> tuple[Any, dict[str, Any]]:
 
 @asynccontextmanager
 async def _served(models: Path) -> AsyncIterator[str]:
-    """The model server as a process of its own, on one core where there is more than one."""
+    """The model server as a process of its own, on a core of its own where there is more than one."""
     port, rest = free_port(), free_port()
     command = [sys.executable, "-m", "recpipe_model.server", "--model-name", MODEL]
     command += ["--model-base-path", str(models), "--port", str(port), "--rest-api-port", str(rest)]
-    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    cores = sorted(os.sched_getaffinity(0))
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stderr=asyncio.subprocess.DEVNULL,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores[:1]),
+    )
+    os.sched_setaffinity(0, cores[1:] or cores)  # the load's threads are made with this
     try:
         deadline = time.monotonic() + START_SECONDS
         async with httpx.AsyncClient(timeout=1.0) as client:
@@ -137,6 +145,7 @@ async def _served(models: Path) -> AsyncIterator[str]:
     finally:
         process.terminate()
         await process.wait()
+        os.sched_setaffinity(0, cores)
 
 
 async def _available(client: httpx.AsyncClient, url: str) -> bool:

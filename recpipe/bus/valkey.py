@@ -23,7 +23,9 @@ _COMMIT = resources.files("recpipe.bus").joinpath("commit.lua").read_text()
 _CONSUMER = "member"  # one name: a partition has one reader, and a restart takes up its pending records
 _FULL_WAIT_SECONDS = 5.0
 _TRIM_SHARE = 0.1
+_MANY = 1_000
 _HISTORY = 1_000
+_LAST = f"{2**64 - 1}-{2**64 - 1}"
 
 
 class Stream(NamedTuple):
@@ -121,12 +123,17 @@ class ValkeyBus:
         """Gives up the oldest tenth of a full stream, as far as all groups have acknowledged it."""
         floor = await self._floor(stream)
         length: int = await self._client.xlen(stream)
-        oldest: Any = await self._client.xrange(stream, count=max(int(length * _TRIM_SHARE), 1))
+        tenth = max(int(length * _TRIM_SHARE), 1)
+        removed: int
+        if tenth >= _MANY:  # whole nodes of the stream, for reading so many records would keep the store busy
+            removed = await self._client.xtrim(stream, minid=floor or _LAST, approximate=True, limit=tenth)
+            return removed > 0
+        oldest: Any = await self._client.xrange(stream, count=tenth)
         if not oldest:
             return False
         after_tenth = _next(oldest[-1][0].decode())
         minimum = after_tenth if floor is None else min(after_tenth, floor, key=_order)
-        removed: int = await self._client.xtrim(stream, minid=minimum, approximate=False)
+        removed = await self._client.xtrim(stream, minid=minimum, approximate=False)
         return removed > 0
 
     async def _floor(self, stream: str) -> str | None:

@@ -31,15 +31,18 @@ def serving(
     items: Annotated[int, typer.Option(help="Items in the model.")] = 50_000,
     dimensions: Annotated[int, typer.Option(help="Width of the embedding.")] = 64,
     seconds: Annotated[int, typer.Option(help="Length of each load.")] = 10,
+    rate: Annotated[float, typer.Option(help="Requests a second of the steady load.")] = 1_000.0,
     as_json: AsJson = False,
 ) -> None:
-    """Predict requests a second and latency of the model server; baseline: a plain top-k dot product.
+    """Predict requests a second of the model server on one core, by 32 callers and then at a steady rate.
+
+    Baseline: a plain top-k dot product.
 
     Example: `recpipe bench serving --json`
     """
     from recpipe.bench.serving import measure_serving
 
-    _print("serving", lambda: asdict(measure_serving(items, dimensions, seconds)), as_json)
+    _print("serving", lambda: asdict(measure_serving(items, dimensions, seconds, rate)), as_json)
 
 
 def recommend(

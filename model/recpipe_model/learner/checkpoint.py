@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import multiprocessing
+import os
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 RETRAINED = "retrained"
 """Folder among the checkpoints where training leaves its model for the learner to take up."""
 _KEEP = 2
+_NICENESS = 10
 _FORK = multiprocessing.get_context("fork")
 
 
@@ -55,7 +57,7 @@ async def save_aside(folder: Path, model: HybridModel, progress: Progress) -> No
     Raises:
         CheckpointError: when that fails; its log says why.
     """
-    child = _FORK.Process(target=save, args=(folder, model, progress), daemon=True)
+    child = _FORK.Process(target=_save_gently, args=(folder, model, progress), daemon=True)
     child.start()
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(child.sentinel, ended.set)
@@ -66,6 +68,11 @@ async def save_aside(folder: Path, model: HybridModel, progress: Progress) -> No
     child.join()
     if child.exitcode != 0:
         raise CheckpointError(f"writing a checkpoint to {folder} ended with {child.exitcode}")
+
+
+def _save_gently(folder: Path, model: HybridModel, progress: Progress) -> None:
+    os.nice(_NICENESS)  # what answers requests may have the processor first
+    save(folder, model, progress)
 
 
 def load(folder: Path) -> tuple[HybridModel | None, Progress] | None:

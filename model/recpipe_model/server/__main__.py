@@ -67,8 +67,8 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
     limits.add_argument(
         "--grpc-workers",
         type=_at_least(int, 1),
-        default=2,
-        help="threads that run models for gRPC (default: %(default)s)",
+        default=min(len(os.sched_getaffinity(0)), 2) if sys.platform == "linux" else 2,
+        help="threads that run models for gRPC (default: %(default)s, one on one core)",
     )
     limits.add_argument(
         "--max-requests",

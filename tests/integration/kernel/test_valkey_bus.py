@@ -94,6 +94,27 @@ async def test_room_is_made_of_what_every_group_has_acknowledged(bus: ValkeyBus)
         await bus.publish(EVENTS, one * 11)
 
 
+async def test_a_long_topic_gives_up_about_a_tenth_and_nothing_that_a_group_still_needs(
+    valkey_url: str,
+) -> None:
+    topic = Topic("t-long", EVENT, partitions=1, groups=("clean",), max_backlog=20_000)
+    bus = ValkeyBus(connect(valkey_url), Keys("t"))
+    subscription = await bus.subscribe([topic], "clean")
+    for _ in range(20):
+        await bus.publish(topic, messages(1_000))
+    with pytest.raises(BusFullError):
+        await bus.publish(topic, messages(1))
+    await subscription.acknowledge(await subscription.receive(500, 0.1))
+    await bus.publish(topic, messages(1))
+    left = [len(records) async for records in bus.history(topic, 0)]
+    assert 19_501 <= sum(left) <= 19_701  # of 500 acknowledged, whole nodes of a hundred at most
+    while records := await subscription.receive(2_000, 0.01):
+        await subscription.acknowledge(records)
+    await bus.publish(topic, messages(20_000 - sum(left) + 1))
+    assert 17_500 <= sum([len(records) async for records in bus.history(topic, 0)]) <= 18_500
+    await bus.close()
+
+
 async def test_a_consumer_waits_for_room_downstream_and_then_goes_on(bus: ValkeyBus) -> None:
     await bus.publish(CLEANED, [Message("one", b"x")] * 100)
     await bus.publish(EVENTS, [Message("one", b"y")])

@@ -3,12 +3,15 @@
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from recpipe.horizon import Horizon
 from recpipe_model.export import ExportError, export, publish
 from recpipe_model.hybrid import HybridModel
+from recpipe_model.server.config import max_batch_rows
+from recpipe_model.server.servable import Servable
 
 CONTEXT = ("device=mobile", "hour=20")
 
@@ -172,3 +175,52 @@ def test_an_item_only_described_since_the_export_ages_as_in_the_learner(
     assert answer["shares"].numpy()[0, in_graph, new] == pytest.approx(
         expected.shares[in_learner, new], rel=1e-5
     )
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_the_model_server_answers_queries_together_as_it_does_alone(
+    model: HybridModel, signatures, tmp_path: Path, count: int
+) -> None:
+    folder = export(model, tmp_path, 1)
+    servable = Servable(folder, max_batch_rows=max_batch_rows(folder))
+    requests = [request(model, f"u{number}") for number in range(count)]
+    try:
+        for signature in servable.signatures.values():
+            inputs = [{name: each[name] for name in signature.inputs} for each in requests]
+            kinds = {signature.kind(each) for each in inputs}
+            assert len(kinds) == 1
+            assert signature.most_together(kinds.pop()) == 8
+            for alone, together in zip(
+                map(signature.run, inputs), signature.run_together(inputs), strict=True
+            ):
+                for name, tensor in alone.items():
+                    same(tensor, together[name])
+    finally:
+        servable.close()
+
+
+def request(model: HybridModel, user: str) -> dict[str, bytes]:
+    """A user's query as serialised tensors, with a history of ten."""
+    query = model.query_of(user, 130_000.0, CONTEXT)
+    items = [model.vocabulary[item].encode() for item in query.items[:10].tolist()]
+    rows = [model.row(item.decode()) for item in items]
+    tensors = {
+        "recent_items": [items + [b""] * (10 - len(items))],
+        "recent_ages": np.resize(query.ages, (1, 10)).astype("float32"),
+        "recent_weights": np.resize(query.weights, (1, 10)).astype("float32"),
+        "rows": [rows + [b""] * (10 - len(rows))],
+        "live": model.live(len(model.vocabulary)),
+        "exclude": [[b""]],
+        "context": [[b"device=mobile"]],
+        "k": np.int32(20),
+    }
+    return {name: tf.make_tensor_proto(value).SerializeToString() for name, value in tensors.items()}
+
+
+def same(one: bytes, other: bytes) -> None:
+    """Whether two serialised tensors hold the same, up to float32's sums in another order."""
+    first, second = (tf.make_ndarray(tf.make_tensor_proto(0).FromString(each)) for each in (one, other))
+    if first.dtype == object:
+        assert first.tolist() == second.tolist()
+    else:
+        np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-5)

@@ -28,12 +28,15 @@ model_config_list {{
 """
 
 
-def copy_version(saved_models, name, base_path, version, *, warm_up=None, corrupt=False):
+def copy_version(saved_models, name, base_path, version, *, warm_up=None, corrupt=False, batch=None):
     draft = base_path / f".{version}.writing"
     shutil.copytree(saved_models / name, draft)
     if warm_up is not None:
         (draft / "assets.extra").mkdir()
         shutil.copy(saved_models / warm_up, draft / "assets.extra" / "tf_serving_warmup_requests")
+    if batch is not None:
+        (draft / "assets.extra").mkdir()
+        (draft / "assets.extra" / "batching_params.pbtxt").write_text(f"max_batch_size {{ value: {batch} }}")
     if corrupt:
         os.truncate(draft / "variables" / "variables.data-00000-of-00001", 0)
     draft.rename(base_path / str(version))
