@@ -17,6 +17,7 @@ from tensorflow.core.protobuf import config_pb2
 from recpipe_model.client._protos import TensorProto
 
 from .nodes import Nodes
+from .session import Session
 from .status import CODES, StatusError, invalid_argument
 
 _METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
@@ -57,7 +58,7 @@ class Signature:
         max_batch_rows: how many rows may be run together; 1 if rows depend on each other.
     """
 
-    def __init__(self, session: Any, nodes: Nodes, definition: Any, max_batch_rows: int) -> None:
+    def __init__(self, session: Session, nodes: Nodes, definition: Any, max_batch_rows: int) -> None:
         self._session = session
         self.definition = definition
         self.inputs = sorted(definition.inputs)
