@@ -28,6 +28,8 @@ class Part:
     command: list[str]
     ready: Callable[[], Awaitable[bool]]
     environment: dict[str, str] = field(default_factory=dict)
+    niceness: int = 0
+    """Above that of the parts that answer requests."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def plan(
         *([] if store_url else [_valkey(home, socket, store)]),
         Part("serving", serving, _answers(f"http://127.0.0.1:{rest_port}/monitoring/prometheus/metrics")),
         *map(function, functions),
-        Part("learner", learner, _answers(f"http://127.0.0.1:{ports['learner']}/metrics"), where),
+        Part("learner", learner, _answers(f"http://127.0.0.1:{ports['learner']}/metrics"), where, niceness=5),
         Part(
             "gateway",
             gateway,

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections import deque
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from recpipe.local.home import Home
@@ -95,6 +97,7 @@ class Supervisor:
                 stderr=output,
                 env=environment(part),
                 start_new_session=True,  # a Ctrl-C is for the supervisor, which stops the parts in order
+                preexec_fn=partial(os.nice, part.niceness),
             )
 
     async def _until_ready(self, part: Part) -> None:
