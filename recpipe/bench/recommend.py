@@ -107,15 +107,17 @@ async def _swap(home: Home, rate: float) -> Swap:
     newest = max(int(path.name) for path in home.models.iterdir() if path.name.isdigit())
     swapped_at: list[float] = []
 
+    # Made before the load, whose latencies would count what making it takes.
+    client = httpx.AsyncClient(base_url=home.endpoints().model_rest, timeout=1.0)
+
     async def swap() -> None:
         await asyncio.sleep(STEADY_SECONDS)
         beside = home.models / f".{newest + 1}.bench"
         await asyncio.to_thread(shutil.copytree, home.models / str(newest), beside)
         beside.rename(home.models / str(newest + 1))
-        async with httpx.AsyncClient(timeout=1.0) as client:
-            url = f"{home.endpoints().model_rest}/v1/models/{home.endpoints().pipeline}/versions/{newest + 1}"
-            while "AVAILABLE" not in (await client.get(url)).text:  # noqa: ASYNC110 - of another process
-                await asyncio.sleep(0.05)
+        url = f"/v1/models/{home.endpoints().pipeline}/versions/{newest + 1}"
+        while "AVAILABLE" not in (await client.get(url)).text:  # noqa: ASYNC110 - of another process
+            await asyncio.sleep(0.1)
         swapped_at.append(time.monotonic())
 
     def path_of(number: int) -> str:
@@ -125,6 +127,7 @@ async def _swap(home: Home, rate: float) -> Swap:
     swapping = asyncio.create_task(swap())
     samples = await asyncio.to_thread(steady, where, path_of, key, rate, 3 * STEADY_SECONDS)
     await asyncio.wait_for(swapping, STEADY_SECONDS)
+    await client.aclose()
     inside = [abs(sample.due - swapped_at[0]) <= AROUND_SECONDS / 2 for sample in samples]
     calm = Latency.of([sample.seconds for sample, near in zip(samples, inside, strict=True) if not near])
     around = Latency.of([sample.seconds for sample, near in zip(samples, inside, strict=True) if near])
