@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf import config_pb2, saved_model_pb2
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
 
 from .importing import import_graph
 from .priority import gently
@@ -16,6 +16,7 @@ from .status import CODES, StatusError, not_found
 
 _TAG = "serve"
 _INIT_OP = "__saved_model_init_op"
+_ASSET_COLLECTION = "saved_model_assets"
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
 
 
@@ -36,7 +37,7 @@ def read_meta_graph(path: Path) -> Any:
                 f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}"
             )
     except (DecodeError, text_format.ParseError) as error:
-        raise StatusError(CODES[tf.errors.DATA_LOSS], f"Can't parse {file} as binary proto") from error
+        raise StatusError(CODES[tf.errors.DATA_LOSS], f"Can't parse {file}") from error
     for meta_graph in model.meta_graphs:
         if set(meta_graph.meta_info_def.tags) == {_TAG}:
             return meta_graph
@@ -58,8 +59,7 @@ class Session:
         """
         import_graph(self._graph, meta_graph.graph_def)
         assets = {
-            asset.tensor_info.name: str(path / "assets" / asset.filename)
-            for asset in meta_graph.asset_file_def
+            asset.tensor_info.name: str(path / "assets" / asset.filename) for asset in _assets(meta_graph)
         }
         saver = meta_graph.saver_def
         if saver.restore_op_name and (path / "variables").exists():
@@ -81,6 +81,14 @@ class Session:
         options = config_pb2.CallableOptions(feed=feeds, target=[target.partition(":")[0]])
         values = [np.array(value.encode(), dtype=object) for value in feeds.values()]
         gently(lambda: self.callable(options)(*values))
+
+
+def _assets(meta_graph: Any) -> list[Any]:
+    """The AssetFileDefs, which older SavedModels have in a collection."""
+    if meta_graph.asset_file_def:
+        return list(meta_graph.asset_file_def)
+    packed = meta_graph.collection_def[_ASSET_COLLECTION].any_list.value
+    return [meta_graph_pb2.AssetFileDef.FromString(each.value) for each in packed]
 
 
 def _init_op(meta_graph: Any) -> str:
