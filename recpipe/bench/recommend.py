@@ -107,10 +107,7 @@ async def _swap(home: Home, rate: float) -> Swap:
     newest = max(int(path.name) for path in home.models.iterdir() if path.name.isdigit())
     swapped_at: list[float] = []
 
-    # Made before the load, whose latencies would count what making it takes.
-    client = httpx.AsyncClient(base_url=home.endpoints().model_rest, timeout=1.0)
-
-    async def swap() -> None:
+    async def swap(client: httpx.AsyncClient) -> None:
         await asyncio.sleep(STEADY_SECONDS)
         beside = home.models / f".{newest + 1}.bench"
         await asyncio.to_thread(shutil.copytree, home.models / str(newest), beside)
@@ -124,10 +121,11 @@ async def _swap(home: Home, rate: float) -> Swap:
         return f"/v1/recommendations?k=20&user_id=u{number * 7919 % USERS}"
 
     where, key = home.endpoints().gateway, home.key("private")
-    swapping = asyncio.create_task(swap())
-    samples = await asyncio.to_thread(steady, where, path_of, key, rate, 3 * STEADY_SECONDS)
-    await asyncio.wait_for(swapping, STEADY_SECONDS)
-    await client.aclose()
+    # Made before the load, whose latencies would count what making it takes.
+    async with httpx.AsyncClient(base_url=home.endpoints().model_rest, timeout=1.0) as client:
+        swapping = asyncio.create_task(swap(client))
+        samples = await asyncio.to_thread(steady, where, path_of, key, rate, 3 * STEADY_SECONDS)
+        await asyncio.wait_for(swapping, STEADY_SECONDS)
     inside = [abs(sample.due - swapped_at[0]) <= AROUND_SECONDS / 2 for sample in samples]
     calm = Latency.of([sample.seconds for sample, near in zip(samples, inside, strict=True) if not near])
     around = Latency.of([sample.seconds for sample, near in zip(samples, inside, strict=True) if near])

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 import grpc
@@ -97,7 +97,7 @@ class GrpcServer:
             await self._health.enter_graceful_shutdown()
             await self._server.stop(grace)
 
-        self._in_loop(stop()).result(grace + 1)
+        wait([self._in_loop(stop())], timeout=grace + 1)
 
     def _in_loop(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)

@@ -68,9 +68,11 @@ class Predictor:
             self._settle(version, error.code.name, started)
             raise
         inputs = dict(request.inputs)
-        shape = None if request.output_filter else signature.kind(inputs)
-        kind, most = (None, 1) if shape is None else ((signature, shape), signature.most_together(shape))
-        return Call(request, inputs, version, signature, started, kind, most)
+        kind = None if request.output_filter else signature.kind(inputs)
+        if kind is None:
+            return Call(request, inputs, version, signature, started, kind=None, most=1)
+        most = signature.most_together(kind)
+        return Call(request, inputs, version, signature, started, (signature, kind), most)
 
     def run(self, calls: Sequence[Call]) -> list[Any]:
         """The answer to each call, a PredictResponse or a StatusError. Several are of one kind and run together."""

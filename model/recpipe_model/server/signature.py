@@ -65,6 +65,7 @@ class Signature:
         self._defaults = {name: proto.SerializeToString() for name, proto in definition.defaults.items()}
         self.refusal = self._unsupported()
         self._alone: dict[tuple[str, ...], tuple[tuple[str, ...], Any]] = {}
+        self._batches: dict[int, Any] = {}
         self._together: dict[int, Any] = {}
         self._max_batch_rows = max_batch_rows
         if self.refusal is not None:
@@ -81,7 +82,7 @@ class Signature:
             alias: nodes.serialize_tensor(info.name, _type(info))
             for alias, info in definition.outputs.items()
         }
-        self._together = {count: self._batched(nodes, count) for count in powers}
+        self._batches = {count: self._batched(nodes, count) for count in powers}
 
     def run(self, inputs: Inputs, output_filter: Sequence[str] = ()) -> dict[str, bytes]:
         """Runs one request.
@@ -108,7 +109,7 @@ class Signature:
 
         That is the types and shapes of inputs that have rows, and the whole of those that have none.
         """
-        if not self._together or len(inputs) != len(self.inputs):
+        if not self._batches or len(inputs) != len(self.inputs):
             return None
         parts = []
         for alias in self.inputs:
@@ -125,7 +126,7 @@ class Signature:
         rows = max(
             _rows(part) for alias, part in zip(self.inputs, kind, strict=True) if alias in self._by_row
         )
-        return next((count for count in self._together if count * rows <= self._max_batch_rows), 1)
+        return next((count for count in self._batches if count * rows <= self._max_batch_rows), 1)
 
     def run_together(self, requests: Sequence[Inputs]) -> list[dict[str, bytes]]:
         """Runs requests of one kind, as many as that allows; all of their outputs.
@@ -221,10 +222,9 @@ class Signature:
         return outputs, run
 
     def _run_of(self, count: int) -> Any:
-        run = self._together[count]
-        if not callable(run):
-            run = self._together[count] = self._session.callable(run)
-        return run
+        if count not in self._together:
+            self._together[count] = self._session.callable(self._batches[count])
+        return self._together[count]
 
     def _batched(self, nodes: Nodes, count: int) -> Any:
         """Options of so many requests: an input of the first, of the second and so on, then the next input."""
