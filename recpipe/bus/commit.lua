@@ -18,10 +18,11 @@ for i = 1, tonumber(take()) do
   acks[i] = {stream = stream, group = group, count = count, first = skip(count)}
 end
 
--- A retry after a lost answer finds its records acknowledged: it must neither store nor count twice.
+-- A retry after a lost answer finds its records acknowledged, the last of them too (newer ones may have
+-- joined them): it must neither store nor count twice.
 local settled = #acks > 0
 for _, ack in ipairs(acks) do
-  local id = ARGV[ack.first]
+  local id = ARGV[ack.first + ack.count - 1]
   if #redis.call('XPENDING', ack.stream, ack.group, id, id, 1) > 0 then settled = false end
 end
 if settled then return '' end

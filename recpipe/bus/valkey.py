@@ -25,6 +25,8 @@ _FULL_WAIT_SECONDS = 5.0
 _TRIM_SHARE = 0.1
 _MANY = 1_000
 _HISTORY = 1_000
+_LET_GO_AT_ONCE = 500
+"""Records: about a millisecond, in which the store answers nobody else."""
 _LAST = f"{2**64 - 1}-{2**64 - 1}"
 
 
@@ -232,6 +234,9 @@ class ValkeySubscription:
         outputs: Mapping[Topic, Sequence[Message]] | None = None,
         tally: Mapping[str, int] | None = None,
     ) -> None:
+        while not outputs and len(records) > _LET_GO_AT_ONCE:
+            await self._bus.commit(records[:_LET_GO_AT_ONCE], {}, {}, group=self._group)
+            records = records[_LET_GO_AT_ONCE:]
         await self._bus.commit(records, outputs or {}, tally or {}, group=self._group)
 
 

@@ -96,7 +96,9 @@ class Supervisor:
                 stdout=output,
                 stderr=output,
                 env=environment(part),
-                start_new_session=True,  # a Ctrl-C is for the supervisor, which stops the parts in order
+                # A Ctrl-C is for the supervisor, which stops the parts in order. Not a session for each: Linux
+                # shares the processor between sessions equally (autogroup), whatever niceness says.
+                process_group=0,
                 preexec_fn=partial(os.nice, part.niceness),
             )
 

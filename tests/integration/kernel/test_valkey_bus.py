@@ -73,6 +73,36 @@ async def test_outputs_acknowledgement_and_counts_are_one_step(bus: ValkeyBus) -
     assert await bus.backlog(CLEANED, "features") == 10
 
 
+async def test_an_acknowledgement_that_is_tried_again_takes_newer_records_along(bus: ValkeyBus) -> None:
+    await bus.publish(EVENTS, messages(20))
+    subscription = await bus.subscribe([EVENTS], "clean")
+    records = await subscription.receive(100, 0.01)
+    await subscription.acknowledge(records)  # and its answer is lost
+    await bus.publish(EVENTS, messages(20))
+    records += await subscription.receive(100, 0.01)
+    await subscription.acknowledge(records, tally={"learner.learned": 40})
+    assert await bus.backlog(EVENTS, "clean") == 0
+    assert await bus.tally() == {"learner.learned": 40}
+
+
+async def test_many_records_are_let_go_in_steps_that_leave_the_store_time_for_others(
+    valkey_url: str,
+) -> None:
+    topic = Topic("t-many", EVENT, partitions=3, groups=("clean",), max_backlog=20_000)
+    client = connect(valkey_url)
+    bus = ValkeyBus(client, Keys("t"))
+    subscription = await bus.subscribe([topic], "clean")
+    await bus.publish(topic, messages(10_000))
+    records = await subscription.receive(10_000, 0.1)
+    before = (await client.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    await subscription.acknowledge(records, tally={"learner.learned": 10_000})
+    after = (await client.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    assert after - before >= 10
+    assert await bus.backlog(topic, "clean") == 0
+    assert await bus.tally() == {"learner.learned": 10_000}
+    await bus.close()
+
+
 async def test_a_full_topic_refuses_and_stores_nothing(bus: ValkeyBus) -> None:
     one = [Message("one", b"x")]
     await bus.publish(EVENTS, one * 100)
