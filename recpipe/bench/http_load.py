@@ -20,6 +20,7 @@ class Sample:
     due: float
     seconds: float
     status: int
+    body: bytes = b""
 
 
 class Connection(asyncio.Protocol):
@@ -27,7 +28,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
-        self._answer: asyncio.Future[int] | None = None
+        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -48,10 +49,10 @@ class Connection(asyncio.Protocol):
         )
         if len(body) >= length:
             self._buffer = b""
-            self._answer.set_result(int(head[9:12]))
+            self._answer.set_result((int(head[9:12]), body))
 
-    async def get(self, request: bytes) -> int:
-        """The answer's status."""
+    async def get(self, request: bytes) -> tuple[int, bytes]:
+        """The answer's status and body."""
         assert self._transport
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(request)
@@ -84,8 +85,8 @@ async def _steady(
             every.append(connection)
         else:
             connection = free.pop()
-        status = await connection.get(request.encode())
-        samples.append(Sample(due, time.monotonic() - due, status))
+        status, body = await connection.get(request.encode())
+        samples.append(Sample(due, time.monotonic() - due, status, body))
         free.append(connection)
 
     begun = time.monotonic()

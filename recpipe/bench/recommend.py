@@ -1,6 +1,6 @@
 """GET /v1/recommendations under load, on a pipeline with a catalogue and a history.
 
-As much as wrk gets through, then a steady rate, during which the model server changes to another version.
+As much as wrk gets through, then a steady rate, during which the model server changes to other versions.
 Baseline, in the same run: GET /healthz, which is what HTTP alone costs.
 """
 
@@ -8,15 +8,16 @@ import asyncio
 import re
 import shutil
 import tempfile
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import msgspec
 import psutil  # type: ignore[import-untyped]
 
 from recpipe.bench.figures import Latency
-from recpipe.bench.http_load import steady
+from recpipe.bench.http_load import Sample, steady
 from recpipe.bench.running import pipeline_running
 from recpipe.bench.stream import Catalogue, events
 from recpipe.cli.replay import replay_events
@@ -25,7 +26,9 @@ from recpipe.local.home import Home
 
 CONNECTIONS = 8
 USERS = 5_000
+SWAPS = 3
 STEADY_SECONDS = 8.0
+"""Between what is around one swap and the next."""
 AROUND_SECONDS = 5.0
 _SCRIPT = """
 math.randomseed(7)
@@ -49,12 +52,12 @@ class Load:
 
 @dataclass(frozen=True)
 class Swap:
-    """Answers at a steady rate around a change of the model's version, with nothing else going on."""
+    """Answers at a steady rate, and around changes of the model's version, with nothing else going on."""
 
     rate: float
     steady: Latency
     around_swap: Latency
-    """In the five seconds around the moment from which the new version is served: it was loaded in them."""
+    """In the five seconds around each first answer of a new version: it was loaded in them."""
     ratio: float
     """Of the two p99."""
     errors: int
@@ -103,34 +106,44 @@ def _processor_seconds(home: Home) -> dict[str, float]:
 
 
 async def _swap(home: Home, rate: float) -> Swap:
-    """A new version is made of the newest one, as TensorFlow Serving would see any other."""
+    """New versions are made of the newest one, as TensorFlow Serving would see any other; copied before the load."""
     newest = max(int(path.name) for path in home.models.iterdir() if path.name.isdigit())
-    swapped_at: list[float] = []
+    versions = range(newest + 1, newest + 1 + SWAPS)
+    for version in versions:
+        shutil.copytree(home.models / str(newest), home.models / f".{version}.bench")
 
-    async def swap(client: httpx.AsyncClient) -> None:
-        await asyncio.sleep(STEADY_SECONDS)
-        beside = home.models / f".{newest + 1}.bench"
-        await asyncio.to_thread(shutil.copytree, home.models / str(newest), beside)
-        beside.rename(home.models / str(newest + 1))
-        url = f"/v1/models/{home.endpoints().pipeline}/versions/{newest + 1}"
-        while "AVAILABLE" not in (await client.get(url)).text:  # noqa: ASYNC110 - of another process
-            await asyncio.sleep(0.1)
-        swapped_at.append(time.monotonic())
+    async def swap() -> None:
+        for version in versions:
+            await asyncio.sleep(STEADY_SECONDS + AROUND_SECONDS)
+            (home.models / f".{version}.bench").rename(home.models / str(version))
 
     def path_of(number: int) -> str:
         return f"/v1/recommendations?k=20&user_id=u{number * 7919 % USERS}"
 
     where, key = home.endpoints().gateway, home.key("private")
-    # Made before the load, whose latencies would count what making it takes.
-    async with httpx.AsyncClient(base_url=home.endpoints().model_rest, timeout=1.0) as client:
-        swapping = asyncio.create_task(swap(client))
-        samples = await asyncio.to_thread(steady, where, path_of, key, rate, 3 * STEADY_SECONDS)
-        await asyncio.wait_for(swapping, STEADY_SECONDS)
-    inside = [abs(sample.due - swapped_at[0]) <= AROUND_SECONDS / 2 for sample in samples]
-    calm = Latency.of([sample.seconds for sample, near in zip(samples, inside, strict=True) if not near])
-    around = Latency.of([sample.seconds for sample, near in zip(samples, inside, strict=True) if near])
+    seconds = (SWAPS + 1) * (STEADY_SECONDS + AROUND_SECONDS)
+    samples, _ = await asyncio.gather(asyncio.to_thread(steady, where, path_of, key, rate, seconds), swap())
+    swapped_at = [_first_of(samples, version) for version in versions]
+    calm, around = list[float](), list[float]()
+    for sample in samples:
+        near = any(abs(sample.due - moment) <= AROUND_SECONDS / 2 for moment in swapped_at)
+        (around if near else calm).append(sample.seconds)
+    steadily, swapping = Latency.of(calm), Latency.of(around)
     errors = sum(sample.status != httpx.codes.OK for sample in samples)
-    return Swap(rate, calm, around, around.p99_ms / calm.p99_ms, errors)
+    return Swap(rate, steadily, swapping, swapping.p99_ms / steadily.p99_ms, errors)
+
+
+def _first_of(samples: Sequence[Sample], version: int) -> float:
+    """When the first answer of a model version came."""
+    answers = (sample for sample in samples if sample.status == httpx.codes.OK)
+    moments = [
+        sample.due + sample.seconds
+        for sample in answers
+        if msgspec.json.decode(sample.body)["model_version"] == version
+    ]
+    if not moments:
+        raise RuntimeError(f"no answer came of model version {version} within {STEADY_SECONDS:.0f} s")
+    return min(moments)
 
 
 async def _wrk(home: Home, path: str, script: str, seconds: int) -> Load:

@@ -1,6 +1,7 @@
 """The online hybrid recommender."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -320,9 +321,9 @@ class HybridModel:
         self._deleted = state["model.deleted"].tolist()
         self._touched = dict.fromkeys(state["model.touched"].tolist())
 
-    def save(self, path: Path) -> None:
-        """Writes a checkpoint file, whole or not at all."""
-        checkpoint.save(path, self.settings, self.seed, self.state())
+    def save(self, path: Path, during: Callable[[], checkpoint.Pause] = nullcontext) -> None:
+        """Writes a checkpoint file, whole or not at all; each piece of it within what `during` makes."""
+        checkpoint.save(path, self.settings, self.seed, self.state(), during)
 
     @classmethod
     def load(cls, path: Path) -> "HybridModel":

@@ -5,13 +5,16 @@ import logging
 import multiprocessing
 import os
 import shutil
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
 
+from recpipe.priority import resting
 from recpipe.status import LearnerStatus
 from recpipe_model.hybrid import HybridModel
-from recpipe_model.hybrid.checkpoint import VersionError
+from recpipe_model.hybrid.checkpoint import Pause, VersionError
 from recpipe_model.learner.learner import Memory
 
 log = logging.getLogger(__name__)
@@ -36,14 +39,19 @@ class Progress(msgspec.Struct, frozen=True):
     memory: Memory
 
 
-def save(folder: Path, model: HybridModel, progress: Progress) -> Path:
-    """Writes a checkpoint beside the earlier ones and renames it into place; keeps the last two."""
+def save(
+    folder: Path, model: HybridModel, progress: Progress, during: Callable[[], Pause] = nullcontext
+) -> Path:
+    """Writes a checkpoint beside the earlier ones and renames it into place; keeps the last two.
+
+    Each piece of the model's file is written within what `during` makes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     number = max((int(path.name) for path in _checkpoints(folder)), default=0) + 1
     beside = folder / f"{number}.writing"
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
-    model.save(beside / "model.npz")
+    model.save(beside / "model.npy", during)
     (beside / "progress.json").write_bytes(msgspec.json.encode(progress))
     place = beside.rename(folder / str(number))
     for old in _checkpoints(folder)[:-_KEEP]:
@@ -72,7 +80,7 @@ async def save_aside(folder: Path, model: HybridModel, progress: Progress) -> No
 
 def _save_gently(folder: Path, model: HybridModel, progress: Progress) -> None:
     os.nice(_NICENESS)  # what answers requests may have the processor first
-    save(folder, model, progress)
+    save(folder, model, progress, resting)
 
 
 def load(folder: Path) -> tuple[HybridModel | None, Progress] | None:
@@ -81,7 +89,7 @@ def load(folder: Path) -> tuple[HybridModel | None, Progress] | None:
         return None
     progress = msgspec.json.decode((places[-1] / "progress.json").read_bytes(), type=Progress)
     try:
-        return HybridModel.load(places[-1] / "model.npz"), progress
+        return HybridModel.load(places[-1] / "model.npy"), progress
     except VersionError as error:
         log.warning("%s", error)
         return None, progress
@@ -90,7 +98,7 @@ def load(folder: Path) -> tuple[HybridModel | None, Progress] | None:
 def newest(folder: Path) -> Path | None:
     """The newest checkpoint's model file."""
     places = _checkpoints(folder)
-    return places[-1] / "model.npz" if places else None
+    return places[-1] / "model.npy" if places else None
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -1,16 +1,18 @@
 """Adding a graph to the runtime, for sessions alone, without keeping requests waiting.
 
 `tf.import_graph_def` would make a Python object of each node, for a tenth of a second of the interpreter's lock. The
-call below it takes the lock too, for 10 ms and 1,500 nodes: so it gets some nodes at a time.
+call below it takes the lock too, for 10 ms and 1,500 nodes: so it gets some nodes at a time, with rests.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 from tensorflow.core.framework import graph_pb2
 from tensorflow.python.client import pywrap_tf_session as runtime
 from tensorflow.python.framework import c_api_util
+
+from recpipe.priority import resting
 
 _PART_NODES = 100  # less than a millisecond
 
@@ -32,26 +34,33 @@ def import_graph(graph: Any, graph_def: Any) -> None:
     """
     known: dict[str, Any] = {}
     for part in _parts(graph_def):
-        options = c_api_util.ScopedTFImportGraphDefOptions()
-        runtime.TF_ImportGraphDefOptionsSetValidateColocationConstraints(options.options, False)
-        for name in part.takes:
-            if name.startswith("^"):
-                runtime.TF_ImportGraphDefOptionsRemapControlDependency(options.options, name[1:], known[name])
-            else:
-                runtime.TF_ImportGraphDefOptionsAddInputMapping(options.options, *_output(name), known[name])
-        controls = [name for name in part.gives if name.startswith("^")]
-        outputs = [name for name in part.gives if not name.startswith("^")]
-        for name in controls:
-            runtime.TF_ImportGraphDefOptionsAddReturnOperation(options.options, name[1:])
-        for name in outputs:
-            runtime.TF_ImportGraphDefOptionsAddReturnOutput(options.options, *_output(name))
-        buffer = c_api_util.ScopedTFBuffer(part.graph_def.SerializeToString())
-        with graph._c_graph.get() as c_graph:
-            results = c_api_util.ScopedTFImportGraphDefResults(
-                runtime.TF_GraphImportGraphDefWithResults(c_graph, buffer.buffer, options.options)
-            )
-        known |= zip(controls, runtime.TF_ImportGraphDefResultsReturnOperations(results.results), strict=True)
-        known |= zip(outputs, runtime.TF_ImportGraphDefResultsReturnOutputs(results.results), strict=True)
+        with resting():
+            known |= _import(graph, part, known)
+
+
+def _import(graph: Any, part: "_Part", known: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds a part's nodes to the graph; returns what it gives to parts after, by name."""
+    options = c_api_util.ScopedTFImportGraphDefOptions()
+    runtime.TF_ImportGraphDefOptionsSetValidateColocationConstraints(options.options, False)
+    for name in part.takes:
+        if name.startswith("^"):
+            runtime.TF_ImportGraphDefOptionsRemapControlDependency(options.options, name[1:], known[name])
+        else:
+            runtime.TF_ImportGraphDefOptionsAddInputMapping(options.options, *_output(name), known[name])
+    controls = [name for name in part.gives if name.startswith("^")]
+    outputs = [name for name in part.gives if not name.startswith("^")]
+    for name in controls:
+        runtime.TF_ImportGraphDefOptionsAddReturnOperation(options.options, name[1:])
+    for name in outputs:
+        runtime.TF_ImportGraphDefOptionsAddReturnOutput(options.options, *_output(name))
+    buffer = c_api_util.ScopedTFBuffer(part.graph_def.SerializeToString())
+    with graph._c_graph.get() as c_graph:
+        results = c_api_util.ScopedTFImportGraphDefResults(
+            runtime.TF_GraphImportGraphDefWithResults(c_graph, buffer.buffer, options.options)
+        )
+    operations = runtime.TF_ImportGraphDefResultsReturnOperations(results.results)
+    tensors = runtime.TF_ImportGraphDefResultsReturnOutputs(results.results)
+    return dict(zip(controls, operations, strict=True)) | dict(zip(outputs, tensors, strict=True))
 
 
 def _parts(graph_def: Any) -> list[_Part]:
@@ -64,6 +73,7 @@ def _parts(graph_def: Any) -> list[_Part]:
     place = {node.name: number for number, node in enumerate(graph_def.node)}
     parts = [_Part()]
     part_of: dict[str, _Part] = {}
+    scopes: set[str] = set()
     needed = 0
     for number, node in enumerate(graph_def.node):
         if len(parts[-1].graph_def.node) >= _PART_NODES and needed < number:
@@ -78,7 +88,11 @@ def _parts(graph_def: Any) -> list[_Part]:
                 part.takes.add(name)
         part.graph_def.node.append(node)
         part_of[node.name] = part
-        needed = max(needed, *(place.get(str(scope), 0) for scope in PurePosixPath(node.name).parents))
+        scope = node.name.rpartition("/")[0]
+        while scope and scope not in scopes:
+            scopes.add(scope)
+            needed = max(needed, place.get(scope, 0))
+            scope = scope.rpartition("/")[0]
     for part in parts:
         part.graph_def.versions.CopyFrom(graph_def.versions)
     return parts

@@ -52,6 +52,7 @@ class Servable:
             config.experimental.executor_type = "SINGLE_THREADED_EXECUTOR"
             # Rewriting the graph is four fifths of loading it, and an exported hybrid runs no faster for it.
             config.graph_options.rewrite_options.disable_meta_optimizer = True
+            config.graph_options.optimizer_options.opt_level = config_pb2.OptimizerOptions.L0
         self._session = Session(config)
         try:
             nodes = Nodes(graph_def)

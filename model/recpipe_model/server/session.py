@@ -10,8 +10,9 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
 
+from recpipe.priority import Background
+
 from .importing import import_graph
-from .priority import gently
 from .status import CODES, StatusError, not_found
 
 _TAG = "serve"
@@ -58,15 +59,16 @@ class Session:
             tf.errors.OpError: what is wrong with it.
         """
         import_graph(self._graph, meta_graph.graph_def)
+        background = Background()
         assets = {
             asset.tensor_info.name: str(path / "assets" / asset.filename) for asset in _assets(meta_graph)
         }
         saver = meta_graph.saver_def
         if saver.restore_op_name and (path / "variables").exists():
             variables = str(path / "variables" / "variables")
-            self._run(saver.restore_op_name, {saver.filename_tensor_name: variables})
+            self._run(background, saver.restore_op_name, {saver.filename_tensor_name: variables})
         if initialise := _init_op(meta_graph):
-            self._run(initialise, assets)
+            self._run(background, initialise, assets)
 
     def callable(self, options: Any) -> Callable[..., list[Any]]:
         """A function of the fed tensors, that gives the fetched ones; of `tensorflow.CallableOptions`."""
@@ -77,10 +79,10 @@ class Session:
         """Frees the graph and its variables; nothing may be running."""
         self._session.close()
 
-    def _run(self, target: str, feeds: Mapping[str, str]) -> None:
+    def _run(self, background: Background, target: str, feeds: Mapping[str, str]) -> None:
         options = config_pb2.CallableOptions(feed=feeds, target=[target.partition(":")[0]])
         values = [np.array(value.encode(), dtype=object) for value in feeds.values()]
-        gently(lambda: self.callable(options)(*values))
+        background.run(lambda: self.callable(options)(*values))
 
 
 def _assets(meta_graph: Any) -> list[Any]:

@@ -9,9 +9,9 @@ from typing import Any
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from recpipe.priority import Background
 from recpipe_model.client._protos import TensorProto
 
-from .priority import gently
 from .servable import Servable
 from .signature import Inputs, Signature
 from .status import CODES, StatusError, invalid_argument
@@ -29,20 +29,21 @@ def warm_up(servable: Servable, path: Path) -> None:
     Raises:
         StatusError: a recorded request is unreadable or fails. That the model refuses zeros is no error.
     """
+    background = Background()
     if (path / REQUESTS_FILE).exists():
-        _replay(servable, path / REQUESTS_FILE)
+        _replay(servable, path / REQUESTS_FILE, background)
         return
     for name, signature in servable.signatures.items():
         if signature.refusal is not None:
             continue
         inputs = {alias: _zeros(info) for alias, info in signature.definition.inputs.items()}
         try:
-            _run(signature, inputs)
+            _run(signature, inputs, background)
         except StatusError as error:
             _log.info("%s: signature %s refuses an empty warm-up request: %s", path, name, error.message)
 
 
-def _replay(servable: Servable, file: Path) -> None:
+def _replay(servable: Servable, file: Path, background: Background) -> None:
     """Run a TFRecord file of `tensorflow.serving.PredictionLog`; only Predict requests, the kind served here."""
     count = 0
     try:
@@ -57,6 +58,7 @@ def _replay(servable: Servable, file: Path) -> None:
                 _run(
                     servable.signature(request.model_spec.signature_name),
                     request.inputs,
+                    background,
                     request.output_filter,
                 )
     except DecodeError as error:
@@ -66,13 +68,15 @@ def _replay(servable: Servable, file: Path) -> None:
         raise StatusError(CODES[tf.errors.DATA_LOSS], message) from error
 
 
-def _run(signature: Signature, inputs: Inputs, output_filter: Sequence[str] = ()) -> None:
+def _run(
+    signature: Signature, inputs: Inputs, background: Background, output_filter: Sequence[str] = ()
+) -> None:
     """Runs a request alone, and as often as may be together."""
-    gently(lambda: signature.run(inputs, output_filter))
+    background.run(lambda: signature.run(inputs, output_filter))
     if (kind := signature.kind(inputs)) is not None:
         count = signature.most_together(kind)
         while count > 1:
-            gently(partial(signature.run_together, [inputs] * count))
+            background.run(partial(signature.run_together, [inputs] * count))
             count //= 2
 
 

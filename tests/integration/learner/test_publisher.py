@@ -29,7 +29,7 @@ async def test_two_publish_at_once_and_their_checkpoints_go(model: HybridModel, 
     progress = checkpoint.Progress({}, LearnerStatus(), Memory([], {}))
     one, other = Publisher(models, keep=3), Publisher(models, keep=3)
     for publisher in (one, other):
-        publisher.publish(checkpoint.save(checkpoints, model, progress) / "model.npz")
+        publisher.publish(checkpoint.save(checkpoints, model, progress) / "model.npy")
     for dropped in ("1", "2"):
         shutil.rmtree(checkpoints / dropped)
     await asyncio.gather(one.published(), other.published())
@@ -47,7 +47,7 @@ async def test_what_a_killed_export_left_goes_with_a_later_one(model: HybridMode
         folder.mkdir()
     os.utime(left, (0, 0))
     os.utime(others, (others.stat().st_atime, others.stat().st_mtime - EXPORT_SECONDS))
-    publisher.publish(place / "model.npz")
+    publisher.publish(place / "model.npy")
     await publisher.finish()
     assert not left.exists()
     assert others.exists()
@@ -63,10 +63,10 @@ async def test_the_oldest_versions_go_but_for_those_that_are_named(
     for version in ("1", "2", "3"):
         (models / version).mkdir(parents=True)
     publisher = Publisher(models, keep=1, named=lambda: named)
-    publisher.publish(place / "model.npz")
+    publisher.publish(place / "model.npy")
     assert await publisher.published() == 4
     assert publisher.versions == (2, 4)
     named.clear()
-    publisher.publish(place / "model.npz")
+    publisher.publish(place / "model.npy")
     assert await publisher.published() == 5
     assert publisher.versions == (5,)

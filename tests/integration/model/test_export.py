@@ -11,7 +11,9 @@ from recpipe.horizon import Horizon
 from recpipe_model.export import ExportError, export, publish
 from recpipe_model.hybrid import HybridModel
 from recpipe_model.server.config import max_batch_rows
+from recpipe_model.server.importing import _parts as parts_of
 from recpipe_model.server.servable import Servable
+from recpipe_model.server.session import read_meta_graph
 
 CONTEXT = ("device=mobile", "hour=20")
 
@@ -175,6 +177,14 @@ def test_an_item_only_described_since_the_export_ages_as_in_the_learner(
     assert answer["shares"].numpy()[0, in_graph, new] == pytest.approx(
         expected.shares[in_learner, new], rel=1e-5
     )
+
+
+def test_the_graph_is_optimized_and_can_be_loaded_in_small_parts(model: HybridModel, tmp_path: Path) -> None:
+    graph_def = read_meta_graph(export(model, tmp_path, 1)).graph_def
+    constants = [node.attr["value"].SerializeToString() for node in graph_def.node if node.op == "Const"]
+    assert len(constants) < 1.1 * len(set(constants)), "equal constants are merged"
+    assert not [node.op for node in graph_def.node if node.op.startswith("_")], "other servers may not have these"
+    assert max(len(part.graph_def.node) for part in parts_of(graph_def)) < 200
 
 
 @pytest.mark.parametrize("count", [2, 4, 8])

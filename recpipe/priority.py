@@ -1,0 +1,64 @@
+"""Work that leaves the processor to requests."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+PATIENCE_SECONDS = 2.0
+_NICENESS = 10  # above the other threads'
+_NICEST = 19  # that Linux has
+_LONGEST_REST_SECONDS = 0.2
+
+T = TypeVar("T")
+
+
+@contextmanager
+def resting() -> Iterator[None]:
+    """Rests for twice the time that the body took: others catch up meanwhile, where all cores are busy."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        time.sleep(min(2 * (time.perf_counter() - started), _LONGEST_REST_SECONDS))
+
+
+class Background:
+    """Runs pieces of what computes for long without the interpreter's lock, in the time that others leave.
+
+    On Linux, which has priorities of threads. With the lock, low priority would be worse than none: others would wait
+    for a thread that waits for a core.
+    """
+
+    def __init__(self) -> None:
+        self._patience = PATIENCE_SECONDS
+
+    def run(self, piece: Callable[[], T]) -> T:
+        """What the piece gives; then rests.
+
+        It is interrupted whenever another thread wants the core. After waiting for `PATIENCE_SECONDS` in all, pieces
+        get a small share of it instead: they must come to an end on a machine that is never idle.
+        """
+        with resting(), ThreadPoolExecutor(1, "background", initializer=self._yield_to_others) as thread:
+            return thread.submit(self._timed, piece).result()
+
+    def _timed(self, piece: Callable[[], T]) -> T:
+        started = time.perf_counter() - time.thread_time()
+        try:
+            return piece()
+        finally:
+            self._patience -= time.perf_counter() - time.thread_time() - started
+
+    def _yield_to_others(self) -> None:
+        if sys.platform != "linux":
+            return
+        thread = threading.get_native_id()
+        if self._patience > 0:
+            os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+        else:
+            niceness = os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS
+            os.setpriority(os.PRIO_PROCESS, thread, min(niceness, _NICEST))

@@ -1,0 +1,53 @@
+"""What may take long gives way to requests."""
+
+import os
+import sys
+import threading
+import time
+
+import pytest
+
+from recpipe import priority
+from recpipe.priority import Background
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority of each thread")
+
+
+def standing() -> tuple[int, int]:
+    """The policy and the niceness of this thread."""
+    thread = threading.get_native_id()
+    return os.sched_getscheduler(thread), os.getpriority(os.PRIO_PROCESS, thread)
+
+
+def test_background_work_gets_what_others_leave() -> None:
+    before = standing()
+    assert Background().run(standing)[0] == os.SCHED_IDLE
+    assert standing() == before
+
+
+def test_background_work_that_had_to_wait_too_long_gets_a_small_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(priority, "PATIENCE_SECONDS", 0.01)
+    background = Background()
+    background.run(lambda: time.sleep(0.02))  # as where nothing is left
+    policy, niceness = background.run(standing)
+    assert policy == os.SCHED_OTHER
+    assert niceness > standing()[1]
+
+
+def test_work_that_computes_does_not_count_as_waiting() -> None:
+    background = Background()
+    background.run(lambda: sum(range(1_000_000)))
+    assert background._patience > priority.PATIENCE_SECONDS / 2
+
+
+def test_what_fails_fails_for_who_asked() -> None:
+    with pytest.raises(ZeroDivisionError):
+        Background().run(lambda: 1 // 0)
+
+
+def test_it_rests_longer_than_it_worked() -> None:
+    started = time.perf_counter()
+    worked = Background().run(lambda: (time.sleep(0.02), time.perf_counter() - started)[1])
+    assert time.perf_counter() - started > 2.5 * worked
