@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 PATIENCE_SECONDS = 2.0
@@ -57,8 +57,9 @@ class Background:
         if sys.platform != "linux":
             return
         thread = threading.get_native_id()
-        if self._patience > 0:
-            os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
-        else:
-            niceness = os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS
-            os.setpriority(os.PRIO_PROCESS, thread, min(niceness, _NICEST))
+        with suppress(OSError):  # a sandbox may know of no priorities
+            if self._patience > 0:
+                os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+            else:
+                niceness = os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS
+                os.setpriority(os.PRIO_PROCESS, thread, min(niceness, _NICEST))

@@ -38,7 +38,7 @@ def import_graph(graph: Any, graph_def: Any) -> None:
             known |= _import(graph, part, known)
 
 
-def _import(graph: Any, part: "_Part", known: Mapping[str, Any]) -> dict[str, Any]:
+def _import(graph: Any, part: _Part, known: Mapping[str, Any]) -> dict[str, Any]:
     """Adds a part's nodes to the graph; returns what it gives to parts after, by name."""
     options = c_api_util.ScopedTFImportGraphDefOptions()
     runtime.TF_ImportGraphDefOptionsSetValidateColocationConstraints(options.options, False)

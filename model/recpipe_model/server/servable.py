@@ -50,7 +50,7 @@ class Servable:
         )
         if _is_straight(graph_def):
             config.experimental.executor_type = "SINGLE_THREADED_EXECUTOR"
-            # Rewriting the graph is four fifths of loading it, and an exported hybrid runs no faster for it.
+            # Rewriting the graph is four fifths of loading it, and was done when a hybrid was exported.
             config.graph_options.rewrite_options.disable_meta_optimizer = True
             config.graph_options.optimizer_options.opt_level = config_pb2.OptimizerOptions.L0
         self._session = Session(config)

@@ -183,7 +183,9 @@ def test_the_graph_is_optimized_and_can_be_loaded_in_small_parts(model: HybridMo
     graph_def = read_meta_graph(export(model, tmp_path, 1)).graph_def
     constants = [node.attr["value"].SerializeToString() for node in graph_def.node if node.op == "Const"]
     assert len(constants) < 1.1 * len(set(constants)), "equal constants are merged"
-    assert not [node.op for node in graph_def.node if node.op.startswith("_")], "other servers may not have these"
+    assert not [node.op for node in graph_def.node if node.op.startswith("_")], (
+        "other servers may not have these"
+    )
     assert max(len(part.graph_def.node) for part in parts_of(graph_def)) < 200
 
 

@@ -42,6 +42,16 @@ def test_work_that_computes_does_not_count_as_waiting() -> None:
     assert background._patience > priority.PATIENCE_SECONDS / 2
 
 
+def test_where_priorities_cannot_be_set_the_work_is_done_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("this policy is not known here")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    assert Background().run(lambda: 42) == 42
+
+
 def test_what_fails_fails_for_who_asked() -> None:
     with pytest.raises(ZeroDivisionError):
         Background().run(lambda: 1 // 0)
