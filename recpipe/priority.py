@@ -47,11 +47,11 @@ class Background:
             return thread.submit(self._timed, piece).result()
 
     def _timed(self, piece: Callable[[], T]) -> T:
-        started = time.perf_counter() - time.thread_time()
+        before = _not_computing()
         try:
             return piece()
         finally:
-            self._patience -= time.perf_counter() - time.thread_time() - started
+            self._patience -= _not_computing() - before
 
     def _yield_to_others(self) -> None:
         if sys.platform != "linux":
@@ -63,3 +63,8 @@ class Background:
             else:
                 niceness = os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS
                 os.setpriority(os.PRIO_PROCESS, thread, min(niceness, _NICEST))
+
+
+def _not_computing() -> float:
+    """Seconds, from some moment on, in which this thread had no processor."""
+    return time.perf_counter() - time.thread_time()

@@ -5,6 +5,7 @@ Baseline, in the same run: GET /healthz, which is what HTTP alone costs.
 """
 
 import asyncio
+import math
 import re
 import shutil
 import tempfile
@@ -123,7 +124,10 @@ async def _swap(home: Home, rate: float) -> Swap:
     where, key = home.endpoints().gateway, home.key("private")
     seconds = (SWAPS + 1) * (STEADY_SECONDS + AROUND_SECONDS)
     samples, _ = await asyncio.gather(asyncio.to_thread(steady, where, path_of, key, rate, seconds), swap())
-    swapped_at = [_first_of(samples, version) for version in versions]
+    first = _first_answers(samples)
+    if missing := set(versions) - first.keys():
+        raise RuntimeError(f"no answer came of model versions {missing} within {STEADY_SECONDS:.0f} s each")
+    swapped_at = [first[version] for version in versions]
     calm, around = list[float](), list[float]()
     for sample in samples:
         near = any(abs(sample.due - moment) <= AROUND_SECONDS / 2 for moment in swapped_at)
@@ -133,17 +137,14 @@ async def _swap(home: Home, rate: float) -> Swap:
     return Swap(rate, steadily, swapping, swapping.p99_ms / steadily.p99_ms, errors)
 
 
-def _first_of(samples: Sequence[Sample], version: int) -> float:
-    """When the first answer of a model version came."""
-    answers = (sample for sample in samples if sample.status == httpx.codes.OK)
-    moments = [
-        sample.due + sample.seconds
-        for sample in answers
-        if msgspec.json.decode(sample.body)["model_version"] == version
-    ]
-    if not moments:
-        raise RuntimeError(f"no answer came of model version {version} within {STEADY_SECONDS:.0f} s")
-    return min(moments)
+def _first_answers(samples: Sequence[Sample]) -> dict[int, float]:
+    """When the first answer of each model version came."""
+    first: dict[int, float] = {}
+    for sample in samples:
+        if sample.status == httpx.codes.OK:
+            version = msgspec.json.decode(sample.body)["model_version"]
+            first[version] = min(first.get(version, math.inf), sample.due + sample.seconds)
+    return first
 
 
 async def _wrk(home: Home, path: str, script: str, seconds: int) -> Load:

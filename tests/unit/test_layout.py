@@ -27,7 +27,9 @@ def test_requirements_name_versions_and_no_host() -> None:
 
 def test_no_file_is_large_or_a_data_set() -> None:
     assert not [
-        path for path in tracked() if path.suffix in {".csv", ".inter", ".jsonl", ".ndjson", ".whl", ".npz"}
+        path
+        for path in tracked()
+        if path.suffix in {".csv", ".inter", ".jsonl", ".ndjson", ".whl", ".npz", ".npy"}
     ]
     assert not [path for path in tracked() if path.exists() and path.stat().st_size > 500_000]
 

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 RETRAINED = "retrained"
 """Folder among the checkpoints where training leaves its model for the learner to take up."""
+MODEL = "model.npy"
+"""The model's file in a checkpoint."""
 _KEEP = 2
 _NICENESS = 10
 _FORK = multiprocessing.get_context("fork")
@@ -51,7 +53,7 @@ def save(
     beside = folder / f"{number}.writing"
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
-    model.save(beside / "model.npy", during)
+    model.save(beside / MODEL, during)
     (beside / "progress.json").write_bytes(msgspec.json.encode(progress))
     place = beside.rename(folder / str(number))
     for old in _checkpoints(folder)[:-_KEEP]:
@@ -89,7 +91,7 @@ def load(folder: Path) -> tuple[HybridModel | None, Progress] | None:
         return None
     progress = msgspec.json.decode((places[-1] / "progress.json").read_bytes(), type=Progress)
     try:
-        return HybridModel.load(places[-1] / "model.npy"), progress
+        return HybridModel.load(places[-1] / MODEL), progress
     except VersionError as error:
         log.warning("%s", error)
         return None, progress
@@ -98,7 +100,7 @@ def load(folder: Path) -> tuple[HybridModel | None, Progress] | None:
 def newest(folder: Path) -> Path | None:
     """The newest checkpoint's model file."""
     places = _checkpoints(folder)
-    return places[-1] / "model.npy" if places else None
+    return places[-1] / MODEL if places else None
 
 
 def _checkpoints(folder: Path) -> list[Path]:

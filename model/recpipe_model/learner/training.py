@@ -82,7 +82,7 @@ class Training:
         publisher = Publisher(models, spec.model.storage.keep_versions, lambda: named)
         self._checkpoints.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=ASIDE, dir=self._checkpoints) as folder:
-            file = Path(folder, "model.npy")
+            file = Path(folder, checkpoint.MODEL)
             self._learner.model.save(file)
             publisher.publish(file)
             return await publisher.published()

@@ -49,6 +49,7 @@ class Session:
     """Runs parts of one graph."""
 
     def __init__(self, config: Any) -> None:
+        self._background = Background()
         self._graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=self._graph, config=config)
 
@@ -59,16 +60,15 @@ class Session:
             tf.errors.OpError: what is wrong with it.
         """
         import_graph(self._graph, meta_graph.graph_def)
-        background = Background()
         assets = {
             asset.tensor_info.name: str(path / "assets" / asset.filename) for asset in _assets(meta_graph)
         }
         saver = meta_graph.saver_def
         if saver.restore_op_name and (path / "variables").exists():
             variables = str(path / "variables" / "variables")
-            self._run(background, saver.restore_op_name, {saver.filename_tensor_name: variables})
+            self._run(saver.restore_op_name, {saver.filename_tensor_name: variables})
         if initialise := _init_op(meta_graph):
-            self._run(background, initialise, assets)
+            self._run(initialise, assets)
 
     def callable(self, options: Any) -> Callable[..., list[Any]]:
         """A function of the fed tensors, that gives the fetched ones; of `tensorflow.CallableOptions`."""
@@ -79,10 +79,10 @@ class Session:
         """Frees the graph and its variables; nothing may be running."""
         self._session.close()
 
-    def _run(self, background: Background, target: str, feeds: Mapping[str, str]) -> None:
+    def _run(self, target: str, feeds: Mapping[str, str]) -> None:
         options = config_pb2.CallableOptions(feed=feeds, target=[target.partition(":")[0]])
         values = [np.array(value.encode(), dtype=object) for value in feeds.values()]
-        background.run(lambda: self.callable(options)(*values))
+        self._background.run(lambda: self.callable(options)(*values))
 
 
 def _assets(meta_graph: Any) -> list[Any]:

@@ -10,7 +10,7 @@ import pytest
 from recpipe import priority
 from recpipe.priority import Background
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority of each thread")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority of each thread")
 
 
 def standing() -> tuple[int, int]:
@@ -19,12 +19,14 @@ def standing() -> tuple[int, int]:
     return os.sched_getscheduler(thread), os.getpriority(os.PRIO_PROCESS, thread)
 
 
+@linux
 def test_background_work_gets_what_others_leave() -> None:
     before = standing()
     assert Background().run(standing)[0] == os.SCHED_IDLE
     assert standing() == before
 
 
+@linux
 def test_background_work_that_had_to_wait_too_long_gets_a_small_share(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -42,6 +44,7 @@ def test_work_that_computes_does_not_count_as_waiting() -> None:
     assert background._patience > priority.PATIENCE_SECONDS / 2
 
 
+@linux
 def test_where_priorities_cannot_be_set_the_work_is_done_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
