@@ -27,6 +27,18 @@ def resting() -> Iterator[None]:
         time.sleep(min(2 * (time.perf_counter() - started), _LONGEST_REST_SECONDS))
 
 
+def take_turns() -> None:
+    """This thread, and those that it starts, no longer interrupt another when they wake, but wait for their turn.
+
+    On Linux (`SCHED_BATCH`). For threads that share one core with those they give work to: each interruption costs,
+    and what wakes meanwhile can be done at once later.
+    """
+    if sys.platform != "linux":
+        return
+    with suppress(OSError):  # a sandbox may know of no priorities
+        os.sched_setscheduler(threading.get_native_id(), os.SCHED_BATCH, os.sched_param(0))
+
+
 class Background:
     """Runs pieces of what computes for long without the interpreter's lock, in the time that others leave.
 

@@ -1,7 +1,10 @@
 """Requests that wait are run together, and each gets what it would have got alone."""
 
+import os
 import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -101,3 +104,10 @@ def test_a_version_that_says_nonsense_of_batches_is_not_served(server):
     server.wait_for("wrong", 1, VersionState.END)
     [status] = server.client.status("wrong", timeout=SECONDS)
     assert "max_batch_size is 0: give 1 to 64" in status.message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has policies of each thread")
+def test_a_single_worker_is_not_interrupted_by_the_thread_that_takes_requests(server):
+    threads = Path(f"/proc/{server.process.pid}/task").iterdir()
+    policies = {os.sched_getscheduler(int(thread.name)) for thread in threads}
+    assert {os.SCHED_BATCH, os.SCHED_OTHER} <= policies

@@ -4,11 +4,12 @@ import os
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from recpipe import priority
-from recpipe.priority import Background
+from recpipe.priority import Background, take_turns
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a priority of each thread")
 
@@ -45,6 +46,20 @@ def test_work_that_computes_does_not_count_as_waiting() -> None:
 
 
 @linux
+def test_a_thread_that_takes_turns_interrupts_none_nor_do_those_it_starts() -> None:
+    def work() -> list[tuple[int, int]]:
+        take_turns()
+        with ThreadPoolExecutor(1) as child:
+            return [standing(), child.submit(standing).result()]
+
+    before = standing()
+    with ThreadPoolExecutor(1) as thread:
+        policies = [policy for policy, _ in thread.submit(work).result()]
+    assert policies == [os.SCHED_BATCH, os.SCHED_BATCH]
+    assert standing() == before
+
+
+@linux
 def test_where_priorities_cannot_be_set_the_work_is_done_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -52,6 +67,7 @@ def test_where_priorities_cannot_be_set_the_work_is_done_all_the_same(
         raise OSError("this policy is not known here")
 
     monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    take_turns()
     assert Background().run(lambda: 42) == 42
 
 
