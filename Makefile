@@ -40,7 +40,8 @@ run-pulsar: setup ## The same on a real Apache Pulsar, clean and features as its
 		--replay $(CACHE)/movielens/events.jsonl --show 196,22,405 $(if $(ONCE),--once)
 
 test: setup lint cluster ## Everything that CI runs but the journey on a cluster
-	@$(BIN)/pytest
+	@$(BIN)/pytest -m 'not e2e and not alone' --numprocesses=2 --dist=loadgroup
+	@$(BIN)/pytest -m alone
 
 e2e: setup cluster ## The journey on a cluster that runs containers (E2E_CLUSTER=node or kind)
 	@$(BIN)/pytest -m e2e -x tests/e2e

@@ -1,6 +1,8 @@
-"""A real Valkey for each test that asks for one."""
+"""What all tests have: processes that share the work, figures at the end of a run, a real Valkey."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +14,35 @@ from recpipe.spec import RecommenderPipeline
 # A machine that is busy with other work is slow, and no example is wrong for it.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
+
+
+Figure = Callable[[str], None]
+FIGURE = "figure"
+"""Property of a test's report, by which it reaches the process that prints."""
+SLOW_TO_START = ("kube", "kubernetes", "broker")
+"""Fixtures: where tests run in several processes, one of these runs all that use it, and else all of a folder."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        used = getattr(item, "fixturenames", ())
+        group = next((name for name in SLOW_TO_START if name in used), str(item.path.parent))
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    if figures := [text for each in reports for name, text in each.user_properties if name == FIGURE]:
+        terminalreporter.section("figures")
+        for text in figures:
+            terminalreporter.write_line(text)
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Figure:
+    """Tells a figure at the end of the run."""
+    return partial(record_property, FIGURE)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ CLUSTER = ROOT / "tools" / "cluster"
 START_SECONDS = 240
 CALL_SECONDS = 60
 SETTLE_SECONDS = 90.0
+ESTABLISHED_SECONDS = 30.0
 POLL_SECONDS = 0.2
 
 
@@ -79,6 +80,15 @@ def binaries() -> Path:
     return BIN
 
 
+def established(kubernetes: Kubernetes) -> bool:
+    """Whether the API server serves the CRD."""
+    status = kubernetes.get("crd", "recommenderpipelines.recpipe.dev").get("status", {})
+    return any(
+        {"type": "Established", "status": "True"}.items() <= each.items()
+        for each in status.get("conditions") or ()
+    )
+
+
 @contextmanager
 def api_server(home: Path, *options: str) -> Iterator[Kubernetes]:
     """Runs `tools/cluster api` with the CRD in place; with `--fake-node` pods are said to be ready."""
@@ -95,8 +105,8 @@ def api_server(home: Path, *options: str) -> Iterator[Kubernetes]:
         crd = ROOT / "crds" / "recommenderpipelines.recpipe.dev.yaml"
         done = kubernetes.kubectl("apply", "--server-side", "-f", str(crd))
         assert done.returncode == 0, done.stderr
-        done = kubernetes.kubectl("wait", "--for=condition=Established", "-f", str(crd), "--timeout=30s")
-        assert done.returncode == 0, done.stderr
+        # `kubectl wait` fails where it comes before the first conditions.
+        until(lambda: established(kubernetes), "the API of pipelines is there", ESTABLISHED_SECONDS)
         yield kubernetes
     finally:
         subprocess.run([CLUSTER, "down", "--home", home], check=True, timeout=CALL_SECONDS)

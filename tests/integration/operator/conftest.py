@@ -27,27 +27,12 @@ QUIET_SECONDS = 4.0
 OURS = ("OpenAPI-Generator", "kopf")
 """How the operator's requests begin to name themselves in the audit log."""
 Make = Callable[..., "Pipeline"]
-Figure = Callable[[str], None]
-FIGURES = pytest.StashKey[list[str]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("pulsar")
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if figures := config.stash.get(FIGURES, []):
-        terminalreporter.section("operator")
-        for each in figures:
-            terminalreporter.write_line(each)
-
-
-@pytest.fixture(scope="session")
-def figure(pytestconfig: pytest.Config) -> Figure:
-    """Tells a figure at the end of the run."""
-    return pytestconfig.stash.setdefault(FIGURES, []).append
 
 
 @dataclass

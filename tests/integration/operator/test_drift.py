@@ -15,8 +15,9 @@ from recpipe.pulsar.function_settings import desired_functions
 from recpipe.pulsar.topics import Retention
 from recpipe_operator.reconcile import parse
 
+from ...conftest import Figure
 from ..conftest import Kubernetes, until
-from .conftest import Figure, Operator, Pipeline, operating, secret
+from .conftest import Operator, Pipeline, operating, secret
 
 REPAIR_SECONDS = 30.0
 KINDS = "deploy,sts,svc,cm,netpol,pdb,hpa,ing,cronjob"

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ...conftest import Figure
 from ..conftest import Kubernetes, until
-from .conftest import Figure, Operator, add_volumes, lines, operating, until_quiet, writes
+from .conftest import Operator, add_volumes, lines, operating, until_quiet, writes
 from .forwarding import door
 
 PIPELINES = 50
@@ -15,6 +16,7 @@ LONGEST_SECONDS = 240.0
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_fifty_pipelines_at_once(
     kube: Kubernetes, functions: Path, pulsar: dict[str, str], tmp_path: Path, figure: Figure

@@ -14,9 +14,9 @@ import pytest
 
 from recpipe.local.home import free_port
 
+from ...conftest import Figure
 from ..conftest import Kubernetes, until
 from .conftest import (
-    Figure,
     Operator,
     Pipeline,
     lines,
