@@ -11,7 +11,6 @@ import grpc.aio
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from recpipe.priority import take_turns
 from recpipe_model.client._protos import GetModelStatusRequest, GetModelStatusResponse
 
 from . import wire
@@ -46,8 +45,7 @@ class GrpcServer:
     (`batcher.py`), and what needs no model, such as health, is answered while they are busy.
 
     Args:
-        workers: threads that run models. A single one shares its core with the thread that takes requests, which
-            then does not interrupt it: what comes meanwhile is taken together, and answered in fewer turns.
+        workers: threads that run models.
         max_requests: Predict requests running or waiting, above which one is answered RESOURCE_EXHAUSTED.
         options: gRPC channel arguments, over the defaults.
     """
@@ -70,7 +68,7 @@ class GrpcServer:
         self._batcher: Batcher[_Waiting] = Batcher(self._run, workers)
         self._health = health.aio.HealthServicer()
         self._loop = uvloop.new_event_loop()
-        threading.Thread(target=self._take_requests, args=[workers], name="grpc", daemon=True).start()
+        threading.Thread(target=self._loop.run_forever, name="grpc", daemon=True).start()
         self.report_health(False)
 
     def start(self, address: str) -> int:
@@ -103,11 +101,6 @@ class GrpcServer:
 
     def _in_loop(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-
-    def _take_requests(self, workers: int) -> None:
-        if workers == 1:
-            take_turns()
-        self._loop.run_forever()
 
     async def _start(self, address: str) -> int:
         self._server = grpc.aio.server(
