@@ -121,7 +121,7 @@ def main() -> int:
     # A sixth less CPU time a call, measured with grpcio 1.85; versions that lack the choice only say so in the log.
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
     if flags.grpc_workers == 1:
-        # It shares its core with the threads that take requests: what comes while it runs is taken after, together.
+        # The worker shares its core with the threads that take requests: what comes meanwhile is taken after, together.
         take_turns()
     from .app import serve  # imported late: gRPC reads that then, and --help need not wait for TensorFlow
 
