@@ -27,7 +27,7 @@ from recpipe.status import LearnerStatus
 from recpipe.store import Keys, connect
 from recpipe.topics import Topics
 from recpipe_gateway.tensors import Question, inputs_of
-from recpipe_model.client import PredictClient
+from recpipe_model.client import PredictClient, Unavailable
 
 ACCEPTED, STOP, PROGRESS = Path("/tmp/accepted"), Path("/tmp/stop"), Path("/tmp/progress")
 USERS, ITEMS, AISLES = 2_000, 200, 10
@@ -35,6 +35,7 @@ TICK_SECONDS = 0.05
 PROGRESS_SECONDS = 0.2
 LARGEST_BATCH = 500
 EVENT_PATIENCE_SECONDS = 90.0
+RESOLVED_SECONDS = 30.0
 
 
 def event(user: str, item: str) -> dict[str, Any]:
@@ -259,9 +260,17 @@ def _ids(value: Any) -> list[str]:
 
 
 async def predict(given: argparse.Namespace) -> dict[str, Any]:
-    """One Predict call by the project's own client, with no live inputs."""
+    """One Predict call by the project's own client, with no live inputs; again while the name does not resolve."""
+    deadline = time.monotonic() + RESOLVED_SECONDS
     with PredictClient(given.target) as client:
-        answer = client.predict(given.name, "", question(), timeout=10)
+        while True:
+            try:
+                answer = client.predict(given.name, "", question(), timeout=10)
+                break
+            except Unavailable:  # a cluster's DNS may stumble on a busy machine
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.5)
     return {"version": answer.version, "items": [each.decode() for each in answer["items"][0]]}
 
 
