@@ -19,16 +19,16 @@ settings.load_profile("unhurried")
 Figure = Callable[[str], None]
 FIGURE = "figure"
 """Property of a test's report, by which it reaches the process that prints."""
-SLOW_TO_START = ("kube", "kubernetes", "broker")
-"""Fixtures: where tests run in several processes, one of these runs all that use it, and else all of a folder."""
+SHARED = "kubernetes"
+"""Fixture, slow to start, of more than one folder."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in several processes, one of them runs all of a folder, or all that use what folders share."""
     for item in items:
-        used = getattr(item, "fixturenames", ())
-        group = next((name for name in SLOW_TO_START if name in used), str(item.path.parent))
-        item.add_marker(pytest.mark.xdist_group(group))
+        shares = SHARED in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group(SHARED if shares else str(item.path.parent)))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
