@@ -14,6 +14,7 @@ from recpipe_model.export.graph import Scorer
 from recpipe_model.export.tables import Tables
 from recpipe_model.export.taste import TasteScorer
 from recpipe_model.hybrid.arrays import Array
+from recpipe_model.version import ITEMS_FILE
 
 BATCH = 8
 """Rows to run at once: a query costs less than half of one alone, and no less from there on."""
@@ -36,6 +37,7 @@ def write(tables: Tables, path: Path) -> None:
     # Rows do not depend on each other: the model server may run several requests as one.
     (path / "assets.extra").mkdir()
     (path / "assets.extra" / "batching_params.pbtxt").write_text(f"max_batch_size {{ value: {BATCH} }}\n")
+    (path / ITEMS_FILE).write_text(f"{len(tables.large['names']) - 1}\n")
 
 
 def _meta_graph(tables: Tables) -> Any:

@@ -73,7 +73,7 @@ class LearnerProcess:
             self._positions = dict(progress.positions)
             log.info("resumed after %d events", self._learner.learned)
         self._in_store = self._in_checkpoint = self._published = self._learner.learned
-        self._served = len(self._learner.model.vocabulary) if self._publisher.version else 0
+        self._exported = self._publisher.items_in_all
 
     async def handle(self, records: Sequence[Record]) -> None:
         """Learns from one batch, in the order of arrival over all partitions."""
@@ -165,8 +165,9 @@ class LearnerProcess:
         while not stop.is_set():
             begun = time.monotonic()
             try:
-                await self._live.flush(self._learner.model, self._served)
+                await self._live.flush(self._learner.model, self._exported)
                 if (elapsed := begun - reported) >= REPORT_SECONDS:
+                    self._exported = self._publisher.items_in_all
                     await self._report((self._learner.learned - learned) / elapsed)
                     reported, learned = begun, self._learner.learned
             except OUTAGES as error:
@@ -212,17 +213,15 @@ class LearnerProcess:
         await self._publisher.finish()
 
     def _due(self, waited: float) -> bool:
-        """At the spec's interval, and sooner while the model is young and has doubled."""
-        learned = self._learner.learned
-        changed = learned != self._published or self._publisher.version == 0
+        """At the spec's interval; sooner where the model has doubled, or more items are new than can be announced."""
+        learned, items = self._learner.learned, len(self._learner.model.vocabulary)
+        new = items - self._publisher.items_in_newest
+        changed = learned != self._published or new != 0
         retrained = self._published < 0
-        doubled = learned >= 2 * self._published and waited >= SHORTEST_PUBLISH_SECONDS
+        grown = learned >= 2 * self._published or new > self._learner.model.settings.announced
         interval = self._model_spec.publish_interval.total_seconds()
-        return (
-            bool(len(self._learner.model.vocabulary))
-            and changed
-            and (retrained or doubled or waited >= interval)
-        )
+        soonest = 0.0 if retrained else SHORTEST_PUBLISH_SECONDS if grown else interval
+        return items > 0 and changed and waited >= soonest
 
     async def save(self, *, whole: bool = False) -> None:
         """A checkpoint of now, then the acknowledgement of all that is in it; `whole` even if nothing came."""

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from recpipe_model.version import items_in
+
 log = logging.getLogger(__name__)
 
 EXPORT_SECONDS = 600.0
@@ -28,6 +30,7 @@ class Publisher:
         self._models, self._keep, self._named = models, keep, named
         self._models.mkdir(parents=True, exist_ok=True)
         self._export: asyncio.Task[None] | None = None
+        self._items_of_dropped: list[int] = []
 
     @property
     def version(self) -> int:
@@ -53,6 +56,16 @@ class Publisher:
         """When the newest version was published, in seconds since the Unix epoch; 0 where there is none."""
         versions = self._versions()
         return versions[-1].stat().st_mtime if versions else 0.0
+
+    @property
+    def items_in_newest(self) -> int:
+        """Items that the newest version knows; 0 where there is none."""
+        return items_in(self._versions()[-1]) if self._versions() else 0
+
+    @property
+    def items_in_all(self) -> int:
+        """Items that every version knows which may be served: those there, and those dropped last."""
+        return min([*self._items_of_dropped, *map(items_in, self._versions())], default=0)
 
     @property
     def busy(self) -> bool:
@@ -100,9 +113,10 @@ class Publisher:
             return
         log.info("published version %d", self.version)
         named = self._named()
-        for old in self._versions()[: -self._keep]:
-            if int(old.name) not in named:
-                shutil.rmtree(old, ignore_errors=True)
+        dropped = [old for old in self._versions()[: -self._keep] if int(old.name) not in named]
+        self._items_of_dropped = [items_in(old) for old in dropped]
+        for old in dropped:
+            shutil.rmtree(old, ignore_errors=True)
 
     def _versions(self) -> list[Path]:
         complete = (path for path in self._models.iterdir() if path.name.isdigit())

@@ -70,3 +70,19 @@ async def test_the_oldest_versions_go_but_for_those_that_are_named(
     publisher.publish(place / "model.npy")
     assert await publisher.published() == 5
     assert publisher.versions == (5,)
+
+
+@pytest.mark.timeout(240)
+async def test_versions_say_how_many_items_they_know_and_one_just_dropped_counts(
+    model: HybridModel, tmp_path: Path
+) -> None:
+    """The model server answers from a version for a while after it is dropped."""
+    checkpoints, models = tmp_path / "checkpoints", tmp_path / "models"
+    progress = checkpoint.Progress({}, LearnerStatus(), Memory([], {}))
+    publisher = Publisher(models, keep=1)
+    assert (publisher.items_in_newest, publisher.items_in_all) == (0, 0)
+    for newest, all_of_them in ((7, 7), (8, 7), (8, 8)):
+        publisher.publish(checkpoint.save(checkpoints, model, progress) / "model.npy")
+        await publisher.published()
+        assert (publisher.items_in_newest, publisher.items_in_all) == (newest, all_of_them)
+        model.put_item("another", categories=[], time=0.0)

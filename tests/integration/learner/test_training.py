@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from recpipe.bus import Message, ValkeyBus
 from recpipe.catalogue import Item
+from recpipe.live import decode_live
 from recpipe.records import FeatureRow, Impression
 from recpipe.spec import RecommenderPipeline
 from recpipe.store import Keys, connect
@@ -23,7 +24,7 @@ from recpipe_model.learner import checkpoint
 from recpipe_model.learner.live import LiveState
 from recpipe_model.learner.pace import SLOWEST
 from recpipe_model.learner.past import topics_of
-from recpipe_model.learner.process import LearnerProcess
+from recpipe_model.learner.process import SHORTEST_PUBLISH_SECONDS, LearnerProcess
 from recpipe_model.learner.training import Training
 from tests.records import feature_row
 
@@ -288,3 +289,48 @@ async def test_a_learner_that_is_behind_tests_less_and_learns_everything(world: 
     assert REGISTRY.get_sample_value("recpipe_learner_lag_seconds") > 1.0
     assert REGISTRY.get_sample_value("recpipe_learner_events_per_second") is not None
     assert REGISTRY.get_sample_value("recpipe_learner_events_total") >= 1_500
+
+
+@pytest.mark.timeout(240)
+async def test_items_are_announced_that_a_version_lacks_and_no_others(world: World) -> None:
+    client = world.live._client
+
+    async def announced(by: LearnerProcess, wanted: Sequence[str]) -> None:
+        """Returns when the live state that it writes names these."""
+        await client.delete(world.keys.live)
+        world.live = by._live = LiveState(client, world.keys)
+        stop = asyncio.Event()
+        writing = asyncio.create_task(by.keep_live(stop))
+        async with asyncio.timeout(10.0):
+            while True:
+                blob = await client.get(world.keys.live)
+                if blob and list(decode_live(blob).names) == wanted:
+                    break
+                await asyncio.sleep(0.05)
+        stop.set()
+        await writing
+
+    learner = await world.learner()
+    await live_on(world, learner, 60)
+    exported = model_of(learner).vocabulary.names()
+    await announced(learner, exported)
+
+    await learner.save()
+    newest = checkpoint.newest(world.checkpoints)
+    assert newest
+    learner._publisher.publish(newest)
+    await learner._publisher.published()
+    await announced(learner, [])
+
+    item = Item("new", title="New")
+    await world._send(world.topics.items, item.item_id, item.record(BEGIN))
+    await learn_all(world, learner)
+    await announced(learner, ["new"])
+    await learner.save()
+    restarted = await world.learner()
+    await announced(restarted, ["new"])
+
+    assert not restarted._due(SHORTEST_PUBLISH_SECONDS)
+    for number in range(model_of(restarted).settings.announced):
+        model_of(restarted).put_item(f"n{number}", categories=[], time=0.0)
+    assert restarted._due(SHORTEST_PUBLISH_SECONDS), "more are new than can be announced"
