@@ -75,20 +75,20 @@ def rankings_of(
     outputs: Mapping[str, NDArray[Any]], version: int, questions: Sequence[Question]
 ) -> list[Ranking]:
     """The answers, in the order of the questions; raises ValueError or KeyError for other shapes."""
-    names = [name.decode() for name in outputs["components"].tolist()]
-    strongest = np.argsort(-np.abs(outputs["shares"]), axis=2, kind="stable")[:, :, :REASONS]
-    parts = np.take_along_axis(outputs["shares"], strongest, 2)
-    columns = [array.tolist() for array in (outputs["items"], outputs["scores"], strongest, parts)]
+    shares = outputs["shares"]
+    names = np.array([name.decode() for name in outputs["components"].tolist()], object)
+    strongest = np.argsort(-np.abs(shares), axis=2, kind="stable")[:, :, :REASONS]
+    # Rounded all at once: Python rounds a number by writing and reading it.
+    parts = np.take_along_axis(shares, strongest, 2).astype(float).round(4)
+    columns = [array.tolist() for array in (outputs["items"], outputs["scores"], names[strongest], parts)]
     return [
-        Ranking([_candidate(names, *row) for row in zip(*rows, strict=True) if row[0]][: question.k], version)
+        Ranking([_candidate(*row) for row in zip(*rows, strict=True) if row[0]][: question.k], version)
         for question, *rows in zip(questions, *columns, strict=True)
     ]
 
 
-def _candidate(
-    names: Sequence[str], item: bytes, score: float, strongest: Sequence[int], parts: Sequence[float]
-) -> Candidate:
-    why = {names[index]: round(part, 4) for index, part in zip(strongest, parts, strict=True) if part}
+def _candidate(item: bytes, score: float, reasons: Sequence[str], parts: Sequence[float]) -> Candidate:
+    why = {reason: part for reason, part in zip(reasons, parts, strict=True) if part}
     return Candidate(item.decode(), score, why=why)
 
 

@@ -31,6 +31,8 @@ SWAPS = 3
 STEADY_SECONDS = 8.0
 """Between what is around one swap and the next."""
 AROUND_SECONDS = 5.0
+WARM_SECONDS = 1.0
+"""Of the steady load, not counted: connections are opened, and what was idle wakes."""
 _SCRIPT = """
 math.randomseed(7)
 request = function()
@@ -114,6 +116,7 @@ async def _swap(home: Home, rate: float) -> Swap:
         shutil.copytree(home.models / str(newest), home.models / f".{version}.bench")
 
     async def swap() -> None:
+        await asyncio.sleep(WARM_SECONDS)
         for version in versions:
             await asyncio.sleep(STEADY_SECONDS + AROUND_SECONDS)
             (home.models / f".{version}.bench").rename(home.models / str(version))
@@ -123,7 +126,11 @@ async def _swap(home: Home, rate: float) -> Swap:
 
     where, key = home.endpoints().gateway, home.key("private")
     seconds = (SWAPS + 1) * (STEADY_SECONDS + AROUND_SECONDS)
-    samples, _ = await asyncio.gather(asyncio.to_thread(steady, where, path_of, key, rate, seconds), swap())
+    samples, _ = await asyncio.gather(
+        asyncio.to_thread(steady, where, path_of, key, rate, WARM_SECONDS + seconds), swap()
+    )
+    begun = min(sample.due for sample in samples) + WARM_SECONDS
+    samples = [sample for sample in samples if sample.due >= begun]
     first = _first_answers(samples)
     if missing := set(versions) - first.keys():
         raise RuntimeError(f"no answer came of model versions {missing} within {STEADY_SECONDS:.0f} s each")
