@@ -66,7 +66,7 @@ async def _measure(items: int, dimensions: int, seconds: float) -> Export:
     with tempfile.TemporaryDirectory(prefix="recpipe-bench-") as folder:
         checkpoints, models = Path(folder) / "checkpoints", Path(folder) / "models"
         progress = checkpoint.Progress({}, LearnerStatus(), Memory([], {}))
-        saving = await stream.beside(checkpoint.save_aside(checkpoints, model, progress))
+        saving = await stream.beside(checkpoint.save_aside(checkpoints, model, lambda: progress))
         file = checkpoint.newest(checkpoints)
         assert file
         publisher = Publisher(models, keep=1)

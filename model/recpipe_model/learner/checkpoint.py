@@ -61,8 +61,10 @@ def save(
     return place
 
 
-async def save_aside(folder: Path, model: HybridModel, progress: Progress) -> None:
+async def save_aside(folder: Path, model: HybridModel, progress: Callable[[], Progress]) -> None:
     """`save`, by a process that is forked off with the model as it is now, while this one goes on learning.
+
+    `progress` is called there: what it gathers is of this moment too, and takes this process no time.
 
     Raises:
         CheckpointError: when that fails; its log says why.
@@ -80,9 +82,9 @@ async def save_aside(folder: Path, model: HybridModel, progress: Progress) -> No
         raise CheckpointError(f"writing a checkpoint to {folder} ended with {child.exitcode}")
 
 
-def _save_gently(folder: Path, model: HybridModel, progress: Progress) -> None:
+def _save_gently(folder: Path, model: HybridModel, progress: Callable[[], Progress]) -> None:
     os.nice(_NICENESS)  # what answers requests may have the processor first
-    save(folder, model, progress, resting)
+    save(folder, model, progress(), resting)
 
 
 def load(folder: Path) -> tuple[HybridModel | None, Progress] | None:

@@ -230,7 +230,10 @@ class LearnerProcess:
             return
         self._unacknowledged = []
         learner, learned = self._learner, self._learner.learned
-        progress = checkpoint.Progress(dict(self._positions), learner.status(0.0, 0), learner.memory())
+
+        def progress() -> checkpoint.Progress:
+            return checkpoint.Progress(dict(self._positions), learner.status(0.0, 0), learner.memory())
+
         try:
             await checkpoint.save_aside(self._folder, learner.model, progress)
             tally = {"learner.learned": learned - self._in_checkpoint}
