@@ -30,7 +30,7 @@ class LiveState:
         return [names[index] for index in takewhile(names.__contains__, count())]
 
     async def flush(self, model: HybridModel, exported: int) -> None:
-        """One round trip a thousand rows; `exported` is how many items all versions know that may be served.
+        """One round trip a thousand rows; `exported` is how many items every version knows that may be served.
 
         What could not be written, for an outage, is written by the next call.
         """

@@ -73,7 +73,7 @@ class LearnerProcess:
             self._positions = dict(progress.positions)
             log.info("resumed after %d events", self._learner.learned)
         self._in_store = self._in_checkpoint = self._published = self._learner.learned
-        self._exported = self._publisher.items_in_all
+        self._exported = self._publisher.items_in_served
 
     async def handle(self, records: Sequence[Record]) -> None:
         """Learns from one batch, in the order of arrival over all partitions."""
@@ -167,7 +167,7 @@ class LearnerProcess:
             try:
                 await self._live.flush(self._learner.model, self._exported)
                 if (elapsed := begun - reported) >= REPORT_SECONDS:
-                    self._exported = self._publisher.items_in_all
+                    self._exported = self._publisher.items_in_served
                     await self._report((self._learner.learned - learned) / elapsed)
                     reported, learned = begun, self._learner.learned
             except OUTAGES as error:

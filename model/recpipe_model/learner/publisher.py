@@ -30,7 +30,7 @@ class Publisher:
         self._models, self._keep, self._named = models, keep, named
         self._models.mkdir(parents=True, exist_ok=True)
         self._export: asyncio.Task[None] | None = None
-        self._items_of_dropped: list[int] = []
+        self._items = self._least_items()
 
     @property
     def version(self) -> int:
@@ -63,9 +63,9 @@ class Publisher:
         return items_in(self._versions()[-1]) if self._versions() else 0
 
     @property
-    def items_in_all(self) -> int:
-        """Items that every version knows which may be served: those there, and those dropped last."""
-        return min([*self._items_of_dropped, *map(items_in, self._versions())], default=0)
+    def items_in_served(self) -> int:
+        """Items that every version knows from which answers may come: the newest two, and those that are named."""
+        return min(self._items, self.items_in_newest)
 
     @property
     def busy(self) -> bool:
@@ -112,11 +112,17 @@ class Publisher:
             log.error("export of version %d ended with %d; the version before it stays", version, code)
             return
         log.info("published version %d", self.version)
+        self._items = self._least_items()
         named = self._named()
-        dropped = [old for old in self._versions()[: -self._keep] if int(old.name) not in named]
-        self._items_of_dropped = [items_in(old) for old in dropped]
-        for old in dropped:
-            shutil.rmtree(old, ignore_errors=True)
+        for old in self._versions()[: -self._keep]:
+            if int(old.name) not in named:
+                shutil.rmtree(old, ignore_errors=True)
+
+    def _least_items(self) -> int:
+        """Of those versions, as of now; the newest but one is served until the newest is loaded."""
+        versions, named = self._versions(), self._named()
+        served = [*versions[-2:], *(version for version in versions if int(version.name) in named)]
+        return min(map(items_in, served), default=0)
 
     def _versions(self) -> list[Path]:
         complete = (path for path in self._models.iterdir() if path.name.isdigit())
