@@ -220,8 +220,8 @@ class LearnerProcess:
         retrained = self._published < 0
         grown = learned >= 2 * self._published or new > self._learner.model.settings.announced
         interval = self._model_spec.publish_interval.total_seconds()
-        soonest = 0.0 if retrained else SHORTEST_PUBLISH_SECONDS if grown else interval
-        return items > 0 and changed and waited >= soonest
+        wait = min(SHORTEST_PUBLISH_SECONDS, interval) if grown else interval
+        return items > 0 and changed and (retrained or waited >= wait)
 
     async def save(self, *, whole: bool = False) -> None:
         """A checkpoint of now, then the acknowledgement of all that is in it; `whole` even if nothing came."""

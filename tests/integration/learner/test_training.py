@@ -4,6 +4,7 @@ import asyncio
 import random
 import shutil
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -334,3 +335,14 @@ async def test_items_are_announced_that_a_version_lacks_and_no_others(world: Wor
     for number in range(model_of(restarted).settings.announced):
         model_of(restarted).put_item(f"n{number}", categories=[], time=0.0)
     assert restarted._due(SHORTEST_PUBLISH_SECONDS), "more are new than can be announced"
+
+
+async def test_a_model_that_doubles_is_published_no_later_than_at_the_interval(world: World) -> None:
+    assert world.pipeline.spec.model.publish_interval.total_seconds() > SHORTEST_PUBLISH_SECONDS
+    learner = await world.learner()
+    await live_on(world, learner, 20)
+    assert not learner._due(SHORTEST_PUBLISH_SECONDS - 1)
+    assert learner._due(SHORTEST_PUBLISH_SECONDS)
+    learner._model_spec = learner._model_spec.model_copy(update={"publish_interval": timedelta(seconds=5)})
+    assert not learner._due(4.0)
+    assert learner._due(5.0)
