@@ -32,7 +32,7 @@ STEADY_SECONDS = 8.0
 """Between what is around one swap and the next."""
 AROUND_SECONDS = 5.0
 WARM_SECONDS = 1.0
-"""Of the steady load, not counted: connections are opened, and what was idle wakes."""
+"""Of the steady load, not timed: connections are opened, and what was idle wakes. Its errors count."""
 _SCRIPT = """
 math.randomseed(7)
 request = function()
@@ -129,14 +129,13 @@ async def _swap(home: Home, rate: float) -> Swap:
     samples, _ = await asyncio.gather(
         asyncio.to_thread(steady, where, path_of, key, rate, WARM_SECONDS + seconds), swap()
     )
-    begun = min(sample.due for sample in samples) + WARM_SECONDS
-    samples = [sample for sample in samples if sample.due >= begun]
+    warm = min(sample.due for sample in samples) + WARM_SECONDS
     first = _first_answers(samples)
     if missing := set(versions) - first.keys():
         raise RuntimeError(f"no answer came of model versions {missing} within {STEADY_SECONDS:.0f} s each")
     swapped_at = [first[version] for version in versions]
     calm, around = list[float](), list[float]()
-    for sample in samples:
+    for sample in (sample for sample in samples if sample.due >= warm):
         near = any(abs(sample.due - moment) <= AROUND_SECONDS / 2 for moment in swapped_at)
         (around if near else calm).append(sample.seconds)
     steadily, swapping = Latency.of(calm), Latency.of(around)

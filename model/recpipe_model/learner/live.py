@@ -40,7 +40,7 @@ class LiveState:
         names = model.vocabulary.names(self._named)
         popular = [[item, 1 / rank] for rank, item in enumerate(model.popular(POPULAR), 1)]
         touched = list(self._unwritten)
-        for first in range(0, max(1, len(touched)), _CHUNK):
+        for first in range(0, max(1, len(touched)), _CHUNK):  # once where no row changed
             pipe = self._client.pipeline(transaction=False)
             if first == 0:
                 if names:

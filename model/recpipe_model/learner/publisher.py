@@ -30,7 +30,7 @@ class Publisher:
         self._models, self._keep, self._named = models, keep, named
         self._models.mkdir(parents=True, exist_ok=True)
         self._export: asyncio.Task[None] | None = None
-        self._items = self._least_items()
+        self._items = self._least_items(named())
 
     @property
     def version(self) -> int:
@@ -60,7 +60,7 @@ class Publisher:
     @property
     def items_in_newest(self) -> int:
         """Items that the newest version knows; 0 where there is none."""
-        return items_in(self._versions()[-1]) if self._versions() else 0
+        return max(map(items_in, self._versions()[-1:]), default=0)
 
     @property
     def items_in_served(self) -> int:
@@ -112,15 +112,15 @@ class Publisher:
             log.error("export of version %d ended with %d; the version before it stays", version, code)
             return
         log.info("published version %d", self.version)
-        self._items = self._least_items()
         named = self._named()
+        self._items = self._least_items(named)
         for old in self._versions()[: -self._keep]:
             if int(old.name) not in named:
                 shutil.rmtree(old, ignore_errors=True)
 
-    def _least_items(self) -> int:
+    def _least_items(self, named: set[int]) -> int:
         """Of those versions, as of now; the newest but one is served until the newest is loaded."""
-        versions, named = self._versions(), self._named()
+        versions = self._versions()
         served = [*versions[-2:], *(version for version in versions if int(version.name) in named)]
         return min(map(items_in, served), default=0)
 
