@@ -55,7 +55,8 @@ class Background:
         It is interrupted whenever another thread wants the core. After waiting for `PATIENCE_SECONDS` in all, pieces
         get a small share of it instead: they must come to an end on a machine that is never idle.
         """
-        with resting(), ThreadPoolExecutor(1, "background", initializer=self._yield_to_others) as thread:
+        thread = _IDLE if self._patience > 0 else _NICE
+        with resting():
             return thread.submit(self._timed, piece).result()
 
     def _timed(self, piece: Callable[[], T]) -> T:
@@ -65,16 +66,25 @@ class Background:
         finally:
             self._patience -= _not_computing() - before
 
-    def _yield_to_others(self) -> None:
-        if sys.platform != "linux":
-            return
-        thread = threading.get_native_id()
+
+def _become_idle() -> None:
+    if sys.platform == "linux":
         with suppress(OSError):  # a sandbox may know of no priorities
-            if self._patience > 0:
-                os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
-            else:
-                niceness = os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS
-                os.setpriority(os.PRIO_PROCESS, thread, min(niceness, _NICEST))
+            os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
+
+
+def _become_nice() -> None:
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        with suppress(OSError):
+            niceness = os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS
+            os.setpriority(os.PRIO_PROCESS, thread, min(niceness, _NICEST))
+
+
+# Two threads for the life of the process, for none gets its priority back; and TensorFlow remembers, for each thread,
+# what it looked up to prepare a graph: in a new one that takes six times as long.
+_IDLE = ThreadPoolExecutor(1, "idle", initializer=_become_idle)
+_NICE = ThreadPoolExecutor(1, "nice", initializer=_become_nice)
 
 
 def _not_computing() -> float:

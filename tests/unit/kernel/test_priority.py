@@ -67,8 +67,13 @@ def test_where_priorities_cannot_be_set_the_work_is_done_all_the_same(
         raise OSError("this policy is not known here")
 
     monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    monkeypatch.setattr(priority, "_IDLE", ThreadPoolExecutor(1, initializer=priority._become_idle))
     take_turns()
     assert Background().run(lambda: 42) == 42
+
+
+def test_all_of_it_is_done_by_one_thread_which_remembers_what_it_looked_up() -> None:
+    assert Background().run(threading.get_native_id) == Background().run(threading.get_native_id)
 
 
 def test_what_fails_fails_for_who_asked() -> None:
