@@ -15,7 +15,10 @@ ANSWER_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Sample:
-    """One request: when it was due (time.monotonic), and its seconds from then to the end of the answer."""
+    """One request: when it was due (time.monotonic), and its seconds from then to the end of the answer.
+
+    Of a lost one, which got no answer, the status is 0 and the time `ANSWER_SECONDS`.
+    """
 
     due: float
     seconds: float
@@ -30,6 +33,10 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
         self._buffer = b""
+
+    @property
+    def open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -64,7 +71,7 @@ class Connection(asyncio.Protocol):
 
 
 def steady(url: str, path_of: Callable[[int], str], key: str, rate: float, seconds: float) -> list[Sample]:
-    """Sends request number n to `path_of(n)`; where too many wait, one is not sent and counts as lost (status 0)."""
+    """Sends request number n to `path_of(n)`; where too many wait, one is not sent and counts as lost."""
     with undisturbed(), asyncio.Runner(loop_factory=precise_loop) as runner:
         return runner.run(_steady(url, path_of, key, rate, seconds))
 
@@ -80,14 +87,22 @@ async def _steady(
 
     async def ask(number: int, due: float) -> None:
         request = f"GET {path_of(number)} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\n\r\n"
-        if not free:
-            _, connection = await loop.create_connection(Connection, host, port)
-            every.append(connection)
-        else:
-            connection = free.pop()
-        status, body = await connection.get(request.encode())
+        try:
+            connection = await free_connection()
+            status, body = await connection.get(request.encode())
+        except OSError:  # TimeoutError too
+            samples.append(Sample(due, ANSWER_SECONDS, 0))
+            return
         samples.append(Sample(due, time.monotonic() - due, status, body))
         free.append(connection)
+
+    async def free_connection() -> Connection:
+        while free:
+            if (connection := free.pop()).open:
+                return connection
+        _, connection = await loop.create_connection(Connection, host, port)
+        every.append(connection)
+        return connection
 
     begun = time.monotonic()
     for number in range(int(rate * seconds)):
