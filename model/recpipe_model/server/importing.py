@@ -4,15 +4,18 @@
 call below it takes the lock too, for 10 ms and 1,500 nodes: so it gets some nodes at a time, with rests.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from tensorflow.core.framework import graph_pb2
 from tensorflow.python.client import pywrap_tf_session as runtime
 from tensorflow.python.framework import c_api_util
 
 from recpipe.priority import resting
+
+T = TypeVar("T")
 
 _PART_NODES = 100  # less than a millisecond
 
@@ -75,7 +78,7 @@ def _parts(graph_def: Any) -> list[_Part]:
     part_of: dict[str, _Part] = {}
     scopes: set[str] = set()
     needed = 0
-    for number, node in enumerate(graph_def.node):
+    for number, node in enumerate(_with_rests(graph_def.node)):
         if len(parts[-1].graph_def.node) >= _PART_NODES and needed < number:
             parts.append(_Part())
         part = parts[-1]
@@ -96,6 +99,15 @@ def _parts(graph_def: Any) -> list[_Part]:
     for part in parts:
         part.graph_def.versions.CopyFrom(graph_def.versions)
     return parts
+
+
+def _with_rests(nodes: Iterable[T]) -> Iterator[T]:
+    """All of them; what is done with some is followed by a rest."""
+    nodes = iter(nodes)
+    for node in nodes:
+        with resting():
+            yield node
+            yield from islice(nodes, _PART_NODES - 1)
 
 
 def _output(name: str) -> tuple[str, int]:

@@ -16,6 +16,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # tensors come and go as ho
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
+from recpipe.priority import resting
+
 from .nodes import Nodes
 from .session import Session, read_meta_graph
 from .signature import Signature
@@ -54,12 +56,12 @@ class Servable:
             config.graph_options.rewrite_options.disable_meta_optimizer = True
             config.graph_options.optimizer_options.opt_level = config_pb2.OptimizerOptions.L0
         self._session = Session(config)
+        self.signatures: dict[str, Signature] = {}
         try:
             nodes = Nodes(graph_def)
-            self.signatures = {
-                name: Signature(self._session, nodes, definition, max_batch_rows)
-                for name, definition in meta_graph.signature_def.items()
-            }
+            for name, definition in meta_graph.signature_def.items():
+                with resting():
+                    self.signatures[name] = Signature(self._session, nodes, definition, max_batch_rows)
             self._session.load(meta_graph, path)
         except Exception as error:  # whatever is wrong with a model's files, it is the model that is broken
             self._session.close()

@@ -77,7 +77,7 @@ class Session:
 
     def close(self) -> None:
         """Frees the graph and its variables; nothing may be running."""
-        self._session.close()
+        self._background.run(self._session.close)
 
     def _run(self, target: str, feeds: Mapping[str, str]) -> None:
         options = config_pb2.CallableOptions(feed=feeds, target=[target.partition(":")[0]])
