@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -12,7 +12,7 @@ from recpipe.bench.http_load import Sample, steady
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], "asyncio.Future[None]"]
+Handle = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -22,16 +22,15 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 @contextmanager
-def serving(handle: Callable[..., object]) -> Iterator[str]:
+def serving(handle: Handle) -> Iterator[str]:
     """A server on a loop of its own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        server = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(handle, "127.0.0.1", 0),
-            loop,  # type: ignore[arg-type]
-        ).result(5)
+        server = asyncio.run_coroutine_threadsafe(asyncio.start_server(handle, "127.0.0.1", 0), loop).result(
+            5
+        )
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         loop.call_soon_threadsafe(server.close)
     finally:
