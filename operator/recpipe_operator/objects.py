@@ -186,7 +186,8 @@ async def _generated_keys(api: Api, context: Context) -> str:
     reference = Reference("v1", "Secret", context.namespace, context.keys_secret)
     if version := await api.version(reference):
         return version
-    keys = {name: secrets.token_urlsafe(32) for name in ("public", "private")}
+    # In hexadecimal: a key that began with "-" would be an option on a command line.
+    keys = {name: secrets.token_hex(32) for name in ("public", "private")}
     wanted = context.object("v1", "Secret", "keys", kept=True, type="Opaque", stringData=keys)
     made = await api.create(wanted)
     return made["metadata"]["resourceVersion"] if made else await api.version(reference) or ""

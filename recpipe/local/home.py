@@ -52,7 +52,8 @@ class Home:
             key = self.keys / role
             if not key.exists():
                 key.touch(mode=0o600)
-                key.write_text(secrets.token_urlsafe(24))
+                # In hexadecimal: a key that began with "-" would be an option on a command line.
+                key.write_text(secrets.token_hex(32))
 
     @property
     def valkey(self) -> Path:

@@ -1,5 +1,6 @@
 """What a shop does, from a pod inside the cluster: `python client.py VERB`; each verb prints one JSON object.
 
+The private key comes on standard input: a command line shows in lists of processes and in failures.
 Accepted events are noted by id in a file, so that `account` can look for each of them at the far end.
 """
 
@@ -283,7 +284,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("verb", choices=["load", "click", "account", "predict"])
     parser.add_argument("--url")
-    parser.add_argument("--key")
     parser.add_argument("--name", default="shop")
     parser.add_argument("--events", type=int, default=10**9)
     parser.add_argument("--rate", type=float, default=200.0)
@@ -294,6 +294,7 @@ def main() -> None:
     parser.add_argument("--store")
     parser.add_argument("--target")
     given = parser.parse_args()
+    given.key = sys.stdin.readline().strip()
     verb = {"load": load, "click": click, "account": account, "predict": predict}[given.verb]
     sys.stdout.write(json.dumps(asyncio.run(verb(given))) + "\n")
 

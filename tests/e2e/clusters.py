@@ -155,11 +155,17 @@ class Cluster:
         command = (self._tool("kubectl"), "-n", self.namespace, *arguments)
         return run(*command, stdin=stdin, seconds=seconds, env=self._environment)
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, stdin: str = "") -> "subprocess.Popen[str]":
         """kubectl in the background; its output is the caller's to read."""
         command = [self._tool("kubectl"), "-n", self.namespace, *arguments]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, env=self._environment, stdout=pipe, stderr=pipe, text=True)
+        started = subprocess.Popen(
+            command, env=self._environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+        )
+        assert started.stdin
+        started.stdin.write(stdin)
+        started.stdin.flush()
+        return started
 
     def helm(self, *arguments: str | Path) -> str:
         command = (self._tool("helm"), "-n", self.namespace, *arguments)

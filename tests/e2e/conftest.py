@@ -127,12 +127,13 @@ class Shop:
 
     def command(self, verb: str, **options: object) -> list[str]:
         where = {"url": "http://shop-gateway:8080", "store": "redis://shop-store:6379/0"}
-        asked = where | {"key": self.key} | options
+        asked = where | options
         given = [text for name, value in asked.items() for text in (f"--{name}", str(value))]
-        return ["exec", CLIENT, "--", "python", "/e2e/client.py", verb, *given]
+        return ["exec", "-i", CLIENT, "--", "python", "/e2e/client.py", verb, *given]
 
     def does(self, verb: str, **options: object) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self._cluster.kubectl(*self.command(verb, **options), seconds=300))
+        said = self._cluster.kubectl(*self.command(verb, **options), stdin=f"{self.key}\n", seconds=300)
+        found: dict[str, Any] = json.loads(said)
         return found
 
     @contextmanager
@@ -140,7 +141,7 @@ class Shop:
         """Under a steady load, which goes on before and after; its report is in the dictionary afterwards."""
         report: dict[str, Any] = {}
         self._cluster.kubectl("exec", CLIENT, "--", "rm", "-f", PROGRESS)
-        process = self._cluster.start(*self.command("load", **options))
+        process = self._cluster.start(*self.command("load", **options), stdin=f"{self.key}\n")
         try:
             self._goes_on(process)
             yield report

@@ -1,6 +1,7 @@
 """A pipeline's life on a real Kubernetes API and a real Pulsar: create, change, pause, delete."""
 
 import time
+from base64 import b64decode
 from typing import Any
 
 import msgspec
@@ -66,6 +67,7 @@ def test_keys_are_made_once_and_shown_nowhere(make: Make, operator: Operator) ->
     pipeline.until("TopicsReady", "True")
     keys = until(lambda: pipeline.objects("secret"), "API keys")[f"Secret {pipeline.name}-keys"]["data"]
     assert keys["public"] != keys["private"]
+    assert all(b64decode(key).isalnum() for key in keys.values()), "a command line takes each as it is"
     pipeline.apply(gateway={"replicas": 2})
     pipeline.settled()
     assert pipeline.get("secret", "keys")["data"] == keys
