@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from recpipe import store
 from recpipe.bus import Bus, ValkeyBus
 from recpipe.spec import RecommenderPipeline
-from recpipe.store import Keys, located
+from recpipe.store import KeptConnection, Keys, located
 
 PULSAR = "pulsar"
 STORE_VARIABLE = "RECPIPE_STORE_URL"
@@ -62,6 +62,10 @@ class Connections:
 
     def store(self, *, answer_seconds: float = store.ANSWER_SECONDS, retries: int = 3) -> Redis:
         return store.connect(self.store_url, answer_seconds=answer_seconds, retries=retries)
+
+    def kept(self) -> KeptConnection:
+        """One connection to the store, for many small reads."""
+        return KeptConnection(self.store_url)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,11 +4,14 @@ Every key carries the pipeline, so that two pipelines never meet, and a hash tag
 item, so that a cluster shards by it.
 """
 
+import asyncio
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from redis.asyncio import Redis
+from hiredis import pack_command
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -106,12 +109,43 @@ def located(where: str) -> str:
 def connect(url: str, *, answer_seconds: float = ANSWER_SECONDS, retries: int = 3) -> Redis:
     """A client of the store (redis, rediss or unix URL): every call has a deadline and few retries."""
     client: Redis = Redis.from_url(
-        url,
-        socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=answer_seconds,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), retries),
-        retry_on_error=[RedisConnectionError, RedisTimeoutError],
-        health_check_interval=30,
-        protocol=3,
+        url, **_options(retries), socket_timeout=answer_seconds, health_check_interval=30
     )
     return client
+
+
+class KeptConnection:
+    """One connection to the store, for small reads that come often: a client spends as much again around each.
+
+    Deadlines are the caller's, by `asyncio.timeout`; a call that is cancelled closes the connection, and the next
+    one opens it again.
+    """
+
+    def __init__(self, url: str) -> None:
+        pool = ConnectionPool.from_url(url, **_options(retries=1), socket_timeout=None)
+        self._connection = pool.connection_class(**pool.connection_kwargs)
+        self._asking = asyncio.Lock()
+
+    async def ask(self, *command: str) -> Any:
+        """The reply to a command, as the server sends it; raises RedisError or OSError."""
+        packed = pack_command(command)  # type: ignore[arg-type]  # its stub has a tuple of one
+        async with self._asking:
+            return await self._connection.retry.call_with_retry(
+                lambda: self._ask(packed), lambda _: self._connection.disconnect()
+            )
+
+    async def _ask(self, packed: bytes) -> Any:
+        await self._connection.send_packed_command(packed)
+        return await self._connection.read_response()
+
+    async def aclose(self) -> None:
+        await self._connection.disconnect()
+
+
+def _options(retries: int) -> dict[str, Any]:
+    return {
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "retry": Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), retries),
+        "retry_on_error": [RedisConnectionError, RedisTimeoutError],
+        "protocol": 3,
+    }

@@ -55,6 +55,7 @@ async def main(
     spec, names, topics = pipeline.spec, Keys(pipeline.name), Topics.of(pipeline)
     bus = connections.bus(pipeline, answer_seconds=BUS_SECONDS, retries=1)
     store = connections.store(answer_seconds=STORE_SECONDS, retries=1)
+    reading = connections.kept()
     client = AsyncPredictClient(given.model_target)
 
     refresh_seconds = min(spec.model.live_interval.total_seconds(), LONGEST_REFRESH_SECONDS)
@@ -65,7 +66,7 @@ async def main(
     }
     impressions = Impressions(bus, topics.impressions)
     intake = Intake(spec, topics, bus)
-    recommender = Recommender(spec, StoreReads(store, names), inputs, models, impressions)
+    recommender = Recommender(spec, StoreReads(reading, names), inputs, models, impressions)
     events = Events(intake, keys, spec.gateway.cors_origins)
     health = Health(bus.tally, lambda seconds: client.status(pipeline.name, timeout=seconds))
     endpoints = [
@@ -89,6 +90,7 @@ async def main(
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         await client.close()
+        await reading.aclose()
         await store.aclose()
         await bus.close()
 

@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import groupby
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from recpipe_gateway.answers import Refusal, encode
 from recpipe_gateway.endpoint import JSON, Call, Endpoint, Resource
@@ -23,7 +21,7 @@ PREFLIGHT_SECONDS = 600
 
 def application(
     pipeline: str, endpoints: Sequence[Endpoint], events: Events, keys: ApiKeys | None, origins: Sequence[str]
-) -> Starlette:
+) -> ASGIApp:
     """The ASGI application; paths are matched in the order of the endpoints."""
     described = encode(describe(endpoints, f"Recpipe: {pipeline}", version("recpipe")))
 
@@ -43,27 +41,23 @@ def application(
         for path, group in groupby([*endpoints, description], key=lambda endpoint: endpoint.path)
     ]
     routes.append(WebSocketRoute("/v1/stream", events.stream))
-    cors = Middleware(
-        CORSMiddleware,
+    # A resource answers its own failures, so that none of Starlette's layers for them is needed around it.
+    router = Router(routes, redirect_slashes=False, default=_nothing_there)
+    if not origins:
+        return router
+    return CORSMiddleware(
+        router,
         allow_origins=list(origins),
         allow_methods=["GET", "POST"],
         allow_headers=["Authorization", "X-API-Key", "Content-Type"],
         expose_headers=["Retry-After"],
         max_age=PREFLIGHT_SECONDS,
     )
-    middleware = [cors] if origins else []
-    application = Starlette(
-        routes=routes, middleware=middleware, exception_handlers={HTTPException: _refused}
-    )
-    application.router.redirect_slashes = False
-    return application
 
 
-def _refused(request: Request, error: Exception) -> Response:
-    """Starlette's own errors, such as an unknown path, in the shape of all others."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    if status == 404:
-        return Refusal(
-            404, "not_found", f"there is nothing at {request.url.path}; see /openapi.json"
-        ).response()
-    return Refusal(status, "refused", str(error)).response()
+async def _nothing_there(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await WebSocketClose()(scope, receive, send)
+        return
+    refusal = Refusal(404, "not_found", f"there is nothing at {scope['path']}; see /openapi.json")
+    await refusal.response()(scope, receive, send)

@@ -113,6 +113,7 @@ class Resource:
         self._endpoints = {endpoint.method: endpoint for endpoint in endpoints}
         self._keys = keys
         self.path = endpoints[0].path
+        self._seconds = REQUEST_SECONDS.labels(self.path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = time.perf_counter()
@@ -125,7 +126,7 @@ class Resource:
         except Exception:
             log.exception("%s %s failed", scope["method"], self.path)
             response = Refusal(500, "internal", "the gateway failed; its log says how").response()
-        REQUEST_SECONDS.labels(self.path).observe(time.perf_counter() - begun)
+        self._seconds.observe(time.perf_counter() - begun)
         REQUESTS.labels(self.path, scope["method"], response.status_code).inc()
         await response(scope, receive, send)
 

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from recpipe.catalogue import ITEM_DECODER, Item
 from recpipe.state import UserState
-from recpipe.store import Keys
+from recpipe.store import KeptConnection, Keys
 from recpipe_gateway.breaker import CircuitBreaker, CircuitOpenError
 from recpipe_gateway.coalescer import Coalescer, OverloadedError
 from recpipe_gateway.metrics import LIVE_AGE
@@ -34,8 +34,8 @@ class StoreDownError(Exception):
 class StoreReads:
     """The read side of the store: concurrent requests share an MGET."""
 
-    def __init__(self, client: Redis, keys: Keys) -> None:
-        self._client, self._keys = client, keys
+    def __init__(self, connection: KeptConnection, keys: Keys) -> None:
+        self._connection, self._keys = connection, keys
         self._breaker = CircuitBreaker()
         self._values: Coalescer[Sequence[str], Sequence[bytes | None]] = Coalescer(
             self._read, batch=READ_BATCH, waiting=READ_WAITING
@@ -71,8 +71,7 @@ class StoreReads:
             return {}
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                fields = [str(index) for index in indices]
-                values: Any = await self._client.hmget(self._keys.vocabulary, fields)
+                values = await self._connection.ask("HMGET", self._keys.vocabulary, *map(str, indices))
         except (RedisError, OSError) as error:
             raise StoreDownError(str(error)) from error
         return {index: name.decode() for index, name in zip(indices, values, strict=True) if name}
@@ -91,7 +90,7 @@ class StoreReads:
     async def _read(self, requests: Sequence[Sequence[str]]) -> list[Sequence[bytes | None]]:
         with self._breaker.watching():
             async with asyncio.timeout(ANSWER_SECONDS):
-                values: Any = iter(await self._client.mget(list(chain.from_iterable(requests))))
+                values = iter(await self._connection.ask("MGET", *chain.from_iterable(requests)))
         return [list(islice(values, len(keys))) for keys in requests]
 
 

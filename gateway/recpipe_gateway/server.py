@@ -5,7 +5,7 @@ import socket
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,19 +20,46 @@ IDLE_SECONDS: Final = 75
 DRAIN_SECONDS: Final = 10
 
 
+class JoinedWrites:
+    """A transport that sends at once what one turn of the loop writes: uvicorn writes a head and its body apart."""
+
+    def __init__(self, transport: Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._written:
+            self._loop.call_soon(self.flush)
+        self._written.append(data)
+
+    def flush(self) -> None:
+        if self._written:
+            self._transport.write(b"".join(self._written))
+            self._written.clear()
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class BoundedHttp(HttpToolsProtocol):
     """Also gives a request's head a deadline and a size, which uvicorn does not.
 
     A client that sends its head byte by byte would else hold its connection for ever.
     """
 
+    _in_head = True
     _deadline: TimerHandle | None = None
-    """Set while a head is awaited."""
+    """Set while the rest of a head is awaited."""
     _head_bytes = 0
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._await_head()
+        self._writes = JoinedWrites(transport, self.loop)
+        super().connection_made(self._writes)  # type: ignore[arg-type]
+        self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_awaiting()
@@ -40,21 +67,26 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self._head_bytes = self._head_bytes + len(data) if self._deadline else 0
+        if not self._in_head:
+            return
+        self._head_bytes += len(data)
         if self._head_bytes > HEAD_BYTES:
             self.transport.close()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._await_head()
+        self._in_head, self._head_bytes = True, 0
 
     def on_headers_complete(self) -> None:
+        self._in_head = False
         self._stop_awaiting()
         super().on_headers_complete()
 
-    def _await_head(self) -> None:
-        self._stop_awaiting()
-        self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+    def on_response_complete(self) -> None:
+        self._writes.flush()
+        super().on_response_complete()
 
     def _stop_awaiting(self) -> None:
         if self._deadline:

@@ -75,21 +75,35 @@ def rankings_of(
     outputs: Mapping[str, NDArray[Any]], version: int, questions: Sequence[Question]
 ) -> list[Ranking]:
     """The answers, in the order of the questions; raises ValueError or KeyError for other shapes."""
-    shares = outputs["shares"]
     names = np.array([name.decode() for name in outputs["components"].tolist()], object)
-    strongest = np.argsort(-np.abs(shares), axis=2, kind="stable")[:, :, :REASONS]
+    shares = outputs["shares"]
+    reasons = _reasons(shares.reshape(-1, shares.shape[2]), names)
+    width = shares.shape[1]
+    rankings = []
+    for number, question in enumerate(questions):
+        rows = (
+            outputs["items"][number].tolist(),
+            outputs["scores"][number].tolist(),
+            reasons[number * width : (number + 1) * width],
+        )
+        found = [
+            Candidate(item.decode(), score, why=why) for item, score, why in zip(*rows, strict=True) if item
+        ]
+        rankings.append(Ranking(found[: question.k], version))
+    return rankings
+
+
+def _reasons(shares: NDArray[Any], names: NDArray[Any]) -> list[dict[str, float]]:
+    """Of each row of shares [n, C] the strongest, by the components' names; those of 0 are none."""
+    strongest = np.argsort(-np.abs(shares), axis=1, kind="stable")[:, :REASONS]
     # Rounded all at once: Python rounds a number by writing and reading it.
-    parts = np.take_along_axis(shares, strongest, 2).astype(float).round(4)
-    columns = [array.tolist() for array in (outputs["items"], outputs["scores"], names[strongest], parts)]
+    parts = shares[np.arange(len(shares))[:, None], strongest].astype(float).round(4)
     return [
-        Ranking([_candidate(*row) for row in zip(*rows, strict=True) if row[0]][: question.k], version)
-        for question, *rows in zip(questions, *columns, strict=True)
+        {reason: part for reason, part in zip(*row, strict=True) if part}
+        if 0.0 in row[1]
+        else dict(zip(*row, strict=True))
+        for row in zip(names[strongest].tolist(), parts.tolist(), strict=True)
     ]
-
-
-def _candidate(item: bytes, score: float, reasons: Sequence[str], parts: Sequence[float]) -> Candidate:
-    why = {reason: part for reason, part in zip(reasons, parts, strict=True) if part}
-    return Candidate(item.decode(), score, why=why)
 
 
 def _strings(rows: Sequence[Sequence[str] | Sequence[bytes]]) -> NDArray[Any]:
