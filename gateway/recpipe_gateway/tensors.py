@@ -75,34 +75,27 @@ def rankings_of(
     outputs: Mapping[str, NDArray[Any]], version: int, questions: Sequence[Question]
 ) -> list[Ranking]:
     """The answers, in the order of the questions; raises ValueError or KeyError for other shapes."""
-    names = np.array([name.decode() for name in outputs["components"].tolist()], object)
-    shares = outputs["shares"]
-    reasons = _reasons(shares.reshape(-1, shares.shape[2]), names)
-    width = shares.shape[1]
+    names = [name.decode() for name in outputs["components"].tolist()]
+    rows = (outputs["items"].tolist(), outputs["scores"].tolist(), outputs["shares"])
     rankings = []
-    for number, question in enumerate(questions):
-        rows = (
-            outputs["items"][number].tolist(),
-            outputs["scores"][number].tolist(),
-            reasons[number * width : (number + 1) * width],
-        )
+    for question, items, scores, shares in zip(questions, *rows, strict=True):
         found = [
-            Candidate(item.decode(), score, why=why) for item, score, why in zip(*rows, strict=True) if item
+            Candidate(item.decode(), score, why=why)
+            for item, score, why in zip(items, scores, _reasons(shares, names), strict=True)
+            if item
         ]
         rankings.append(Ranking(found[: question.k], version))
     return rankings
 
 
-def _reasons(shares: NDArray[Any], names: NDArray[Any]) -> list[dict[str, float]]:
+def _reasons(shares: NDArray[Any], names: Sequence[str]) -> list[dict[str, float]]:
     """Of each row of shares [n, C] the strongest, by the components' names; those of 0 are none."""
-    strongest = np.argsort(-np.abs(shares), axis=1, kind="stable")[:, :REASONS]
+    strongest = (-np.abs(shares)).argsort(1, kind="stable")[:, :REASONS].tolist()
     # Rounded all at once: Python rounds a number by writing and reading it.
-    parts = shares[np.arange(len(shares))[:, None], strongest].astype(float).round(4)
+    rounded = (shares.astype(float) * 1e4).round().tolist()
     return [
-        {reason: part for reason, part in zip(*row, strict=True) if part}
-        if 0.0 in row[1]
-        else dict(zip(*row, strict=True))
-        for row in zip(names[strongest].tolist(), parts.tolist(), strict=True)
+        {names[component]: row[component] / 1e4 for component in best if row[component]}
+        for best, row in zip(strongest, rounded, strict=True)
     ]
 
 
