@@ -17,7 +17,7 @@ from pathlib import Path
 
 from recpipe.pulsar import Admin, Credentials
 from recpipe.pulsar.credentials import InvalidCredentialsError
-from recpipe.pulsar.deployment import Change, Desired, apply, desired, observe, plan, removal
+from recpipe.pulsar.deployment import Change, Desired, apply, desired, observe, plan, removal, restart_stuck
 from recpipe.pulsar.errors import (
     AdminError,
     IncompatibleSchemaError,
@@ -191,7 +191,7 @@ class PulsarSide:
                 await _carry_out(admin, missing, changes)
             status = (await read_status(admin, wanted)).functions
             if change and not missing:
-                await _start_stopped(admin, functions, status, changes)
+                await _start(admin, functions, status, changes)
         except UnavailableError as error:
             message = f"the function workers do not answer: {error.reason}; see that they are enabled and run"
             return Finding.false("FunctionWorkersUnreachable", message), ()
@@ -213,16 +213,22 @@ async def _carry_out(admin: Admin, missing: list[Change], changes: list[str]) ->
         metrics.WRITES.labels("pulsar").inc()
 
 
-async def _start_stopped(
+async def _start(
     admin: Admin, functions: tuple[DesiredFunction, ...], status: list[FunctionFares], changes: list[str]
 ) -> None:
-    """Starts what somebody stopped. The status does not tell that from a start under way, but the worker does."""
+    """Starts what somebody stopped, and restarts what is stuck.
+
+    The status does not tell what is stopped from a start under way, but the worker does.
+    """
     for function, fares in zip(functions, status, strict=True):
         if fares.running == fares.instances:
             continue
         with suppress(RefusedError):  # no instance of it is stopped
             await admin.functions.start(function.name)
             changes.append(f"~ function {function.name}: started")
+        if fares.stuck:
+            await restart_stuck(admin, function.name, fares.stuck)
+            changes.append(f"~ function {function.name}: restarted, for it ended again and again")
 
 
 def functions_finding(status: Iterable[FunctionFares]) -> Finding:

@@ -9,12 +9,13 @@ share one.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from recpipe.pulsar.admin import Admin
-from recpipe.pulsar.errors import ConflictError, NotFoundError
+from recpipe.pulsar.errors import ConflictError, NotFoundError, RefusedError
 from recpipe.pulsar.function_settings import PACKAGE, DesiredFunction
 from recpipe.pulsar.functions import Config, FunctionName
 from recpipe.pulsar.names import TopicName
@@ -270,7 +271,10 @@ async def apply(admin: Admin, changes: list[Change]) -> None:
 
 
 async def until_running(admin: Admin, wanted: Desired, seconds: float) -> None:
-    """Waits until every instance of every function runs; raises TimeoutError that says which does not."""
+    """Waits until every instance of every function runs, and restarts those that are stuck.
+
+    Raises TimeoutError that says which function does not run.
+    """
     deadline = asyncio.get_running_loop().time() + seconds
     for function in wanted.functions:
         while True:
@@ -284,7 +288,15 @@ async def until_running(admin: Admin, wanted: Desired, seconds: float) -> None:
                     f"{function.name}: {status.num_running} of {status.num_instances} instances run "
                     f"after {seconds:.0f} s{said}"
                 )
+            await restart_stuck(admin, function.name, status.stuck)
             await asyncio.sleep(POLL_SECONDS)
+
+
+async def restart_stuck(admin: Admin, function: FunctionName, stuck: Iterable[int]) -> None:
+    """Restarts instances that are stuck (`FunctionStatus.stuck`), where the worker runs them itself."""
+    for instance in stuck:
+        with suppress(RefusedError):
+            await admin.functions.restart(function, instance)
 
 
 async def _unless_there(creation: Awaitable[None]) -> None:

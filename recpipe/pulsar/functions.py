@@ -12,6 +12,10 @@ Config = dict[str, Any]
 """A FunctionConfig as the REST takes and gives it."""
 
 
+STUCK_RESTARTS = 3
+"""Of an instance that has not run in between."""
+
+
 class FunctionName(msgspec.Struct, frozen=True):
     tenant: str
     namespace: str
@@ -52,6 +56,21 @@ class FunctionStatus(msgspec.Struct, frozen=True, rename="camel"):
     num_instances: int
     num_running: int
     instances: list[_Instance] = []
+
+    @property
+    def stuck(self) -> list[int]:
+        """Instances that end as soon as they begin, again and again, and give no reason.
+
+        A worker finds two free ports for an instance, each by itself, and starts it with the same two for ever. Where
+        they are one port, or another process has taken one meanwhile, it never runs until it is told to restart.
+        """
+        return [
+            each.instance_id
+            for each in self.instances
+            if not each.status.running
+            and not each.status.error
+            and each.status.num_restarts >= STUCK_RESTARTS
+        ]
 
 
 class Functions:
@@ -99,8 +118,10 @@ class Functions:
         """Its subscription stays, and what arrives meanwhile waits there."""
         await self._rest.post(f"v3/functions/{name}/stop")
 
-    async def restart(self, name: FunctionName) -> None:
-        await self._rest.post(f"v3/functions/{name}/restart")
+    async def restart(self, name: FunctionName, instance: int | None = None) -> None:
+        """All of its instances or one, each with ports of its own anew."""
+        which = "" if instance is None else f"/{instance}"
+        await self._rest.post(f"v3/functions/{name}{which}/restart")
 
     async def _upload(self, method: str, name: FunctionName, config: Config, package: bytes | None) -> None:
         identity = {"tenant": name.tenant, "namespace": name.namespace, "name": name.name}

@@ -36,6 +36,8 @@ class FunctionFares:
     """Messages since its instances started."""
     exceptions: list[str] = field(default_factory=list)
     """What ended instances, and what the framework has caught."""
+    stuck: list[int] = field(default_factory=list)
+    """Instances that only a restart helps."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ async def _function(admin: Admin, name: FunctionName) -> FunctionFares:
         sum(each.num_restarts for each in instances),
         sum(each.num_received for each in instances),
         [text for each in instances for text in _exceptions(each)],
+        status.stuck,
     )
 
 

@@ -4,20 +4,34 @@ import asyncio
 import io
 import os
 import signal
+import socket
+import time
 import zipfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from recpipe.pulsar import Admin
+from recpipe.pulsar.deployment import until_running
 from recpipe.records import Event
 from recpipe.schema import EVENT
 from recpipe.spec import Pulsar
 from recpipe_functions.backfill import Backfill
 from recpipe_functions.package import build
-from tests.integration.pulsar.shop import Shop, deploy, deployed, instances, messages, resource, wanted
+from tests.integration.pulsar.shop import (
+    PATIENCE_SECONDS,
+    Shop,
+    deploy,
+    deployed,
+    instances,
+    messages,
+    resource,
+    wanted,
+)
 from tests.records import event
 
 EVENTS, USERS, BATCH = 5_000, 50, 50
@@ -142,3 +156,46 @@ def newer(package: bytes) -> bytes:
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr("recpipe/newer.py", "")
     return file.getvalue()
+
+
+@pytest.mark.slow
+async def test_an_instance_whose_port_is_taken_gets_another(
+    broker: Any, spec: dict[str, Any], admin: Admin, valkey_url: str
+) -> None:
+    if broker is None:
+        pytest.skip("the cluster's processes are not ours to kill")
+    async with deployed(admin, spec, valkey_url) as shop:
+        what = wanted(shop.resource, valkey_url)
+        function = what.functions[0].name
+        pid, port = instance(shop, function.name)
+        os.kill(pid, signal.SIGKILL)
+        with taken(port):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while (await admin.functions.status(function)).num_running:
+                    await asyncio.sleep(0.05)
+            await until_running(admin, what, PATIENCE_SECONDS)
+            assert instance(shop, function.name)[1] != port
+
+
+def instance(shop: Shop, function: str) -> tuple[int, int]:
+    """The process of a function that has one, and the port of its metrics."""
+    of = {pid: Path(f"/proc/{pid}/cmdline").read_text().split("\0") for pid in instances(shop.pipeline.name)}
+    ((pid, given),) = [(pid, given) for pid, given in of.items() if f"/{function}.zip" in "".join(given)]
+    return pid, int(given[given.index("--metrics_port") + 1])
+
+
+@contextmanager
+def taken(port: int) -> Iterator[None]:
+    """Nobody else can listen there: as soon as whoever does so now has ended."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                listener.bind(("", port))
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.002)
+        listener.listen()
+        yield

@@ -9,12 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from recpipe.pulsar import Admin
 from recpipe.pulsar.deployment import Observed, apply, desired, plan, removal
 from recpipe.pulsar.function_settings import FunctionSettings, desired_functions
-from recpipe.pulsar.functions import Config, FunctionName
+from recpipe.pulsar.functions import Config, FunctionName, FunctionStatus
 from recpipe.spec import DeletionPolicy, RecommenderPipeline
 from recpipe_functions.package import build
 
@@ -158,3 +159,15 @@ def test_the_package_is_the_same_each_time_and_stands_alone(tmp_path: Path) -> N
         [sys.executable, "-I", "-c", check], capture_output=True, text=True, timeout=60, check=True
     )
     assert [Path(path).is_relative_to(tmp_path) for path in said.stdout.split()] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("running", "error", "restarts", "stuck"),
+    [(False, "", 3, [7]), (False, "", 2, []), (False, "boom", 9, []), (True, "", 9, [])],
+)
+def test_an_instance_is_stuck_that_ends_again_and_again_and_does_not_say_why(
+    running: bool, error: str, restarts: int, stuck: list[int]
+) -> None:
+    instance = {"instanceId": 7, "status": {"running": running, "error": error, "numRestarts": restarts}}
+    answer = {"numInstances": 1, "numRunning": int(running), "instances": [instance]}
+    assert msgspec.convert(answer, FunctionStatus).stuck == stuck
