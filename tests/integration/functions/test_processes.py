@@ -111,7 +111,7 @@ async def test_killed_processes_lose_nothing_and_count_nothing_twice(tmp_path: P
             process("features", file, valkey_url),
         ):
             tally = await until(
-                lambda tally: verdicts(tally) >= EVENTS and tally["features.rows"] >= len(rows), bus
+                lambda tally: verdicts(tally) >= EVENTS and tally.get("features.rows", 0) >= len(rows), bus
             )
 
     assert {name: count for name, count in tally.items() if name != "features.repeat"} == batch.tally
