@@ -226,8 +226,7 @@ async def _start(
         with suppress(RefusedError):  # no instance of it is stopped
             await admin.functions.start(function.name)
             changes.append(f"~ function {function.name}: started")
-        if fares.stuck:
-            await restart_stuck(admin, function.name, fares.stuck)
+        if await restart_stuck(admin, function.name, fares.stuck):
             changes.append(f"~ function {function.name}: restarted, for it ended again and again")
 
 

@@ -292,11 +292,14 @@ async def until_running(admin: Admin, wanted: Desired, seconds: float) -> None:
             await asyncio.sleep(POLL_SECONDS)
 
 
-async def restart_stuck(admin: Admin, function: FunctionName, stuck: Iterable[int]) -> None:
-    """Restarts instances that are stuck (`FunctionStatus.stuck`), where the worker runs them itself."""
+async def restart_stuck(admin: Admin, function: FunctionName, stuck: Iterable[int]) -> list[int]:
+    """Restarts instances that are stuck (`FunctionStatus.stuck`); those that the worker runs itself and so could."""
+    restarted = []
     for instance in stuck:
         with suppress(RefusedError):
             await admin.functions.restart(function, instance)
+            restarted.append(instance)
+    return restarted
 
 
 async def _unless_there(creation: Awaitable[None]) -> None:

@@ -127,8 +127,7 @@ class Shop:
 
     def command(self, verb: str, **options: object) -> list[str]:
         where = {"url": "http://shop-gateway:8080", "store": "redis://shop-store:6379/0"}
-        asked = where | options
-        given = [text for name, value in asked.items() for text in (f"--{name}", str(value))]
+        given = [text for name, value in (where | options).items() for text in (f"--{name}", str(value))]
         return ["exec", "-i", CLIENT, "--", "python", "/e2e/client.py", verb, *given]
 
     def does(self, verb: str, **options: object) -> dict[str, Any]:

@@ -196,6 +196,6 @@ def taken(port: int) -> Iterator[None]:
                 break
             except OSError:
                 assert time.monotonic() < deadline
-                time.sleep(0.002)
+                time.sleep(0.002)  # to be there before the next instance is
         listener.listen()
         yield
